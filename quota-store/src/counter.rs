@@ -1,0 +1,200 @@
+//! The contract of counter stores, and the stores that keep it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    Administered, Commit, Correction, CounterKey, CounterValue, Decision, Operation, Renewed,
+    Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
+};
+
+/// Keeps counters, and holds units for requests in flight.
+///
+/// The implementor's duties:
+///
+/// - `reserve` checks and holds in one atomic step over all its counters, user and tenant: nothing
+///   is held unless `used + reserved + amount <= hard` on each of them. A hold of zero is never
+///   denied.
+/// - A reservation ends in exactly one of commit, release and expiry. An expiry may be followed by
+///   one late commit.
+/// - A commit or release of a live reservation takes its units out of `reserved` at once; what is
+///   charged goes to the window in which it was reserved, whenever that is.
+/// - Every operation is idempotent by its id: sent twice, or arriving late, it takes effect once.
+/// - Units of a reservation that nobody renews are free again within a second of their expiry,
+///   and never before it.
+/// - One clock decides: the store's.
+///
+/// The suite in `contract` (feature `test-util`) tries to break each of these.
+///
+/// # Cancel safety
+///
+/// A future that is dropped may have taken effect, and may still. After a dropped or failed
+/// `reserve` the caller aborts the reservation; the other operations are sent again.
+pub trait CounterStore: Send + Sync + 'static {
+    /// The store's present time, as far as it is known without asking it.
+    fn now(&self) -> UnixMillis;
+
+    /// Holds all units of the request, or none.
+    ///
+    /// `sends` is [`Sends::Repeated`] from the second send of the same request on.
+    fn reserve(
+        &self,
+        request: &Arc<Reserve>,
+        sends: Sends,
+    ) -> impl Future<Output = Result<Decision, StoreError>> + Send;
+
+    /// Charges a reservation and frees what it held.
+    fn commit(&self, commit: &Commit) -> impl Future<Output = Result<Settled, StoreError>> + Send;
+
+    /// Frees what a reservation held, and charges nothing.
+    fn release(
+        &self,
+        reservation: &Arc<Reservation>,
+    ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
+
+    /// Ends a reserve whose outcome is not known: frees what it held, and keeps it from taking
+    /// effect if it arrives later.
+    fn abort(
+        &self,
+        request: &Arc<Reserve>,
+    ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
+
+    /// Corrects what was committed, once.
+    fn correct(
+        &self,
+        correction: &Correction,
+    ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
+
+    /// Holds these reservations for another time to live from now.
+    fn renew(
+        &self,
+        reservations: &[Arc<Reservation>],
+    ) -> impl Future<Output = Result<Vec<Renewed>, StoreError>> + Send;
+
+    /// Reads counters; one that was never touched is zero.
+    fn read(
+        &self,
+        requester: &Requester,
+        counters: &[CounterKey],
+    ) -> impl Future<Output = Result<Vec<CounterValue>, StoreError>> + Send;
+
+    /// Does one act of administration.
+    fn administer(
+        &self,
+        operation: &Operation,
+    ) -> impl Future<Output = Result<Administered, StoreError>> + Send;
+
+    /// Asks whether the store can serve.
+    fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Any [`CounterStore`], behind a pointer.
+pub trait DynCounterStore: Send + Sync + 'static {
+    /// See [`CounterStore::now`].
+    fn now(&self) -> UnixMillis;
+    /// See [`CounterStore::reserve`].
+    fn reserve<'a>(
+        &'a self,
+        request: &'a Arc<Reserve>,
+        sends: Sends,
+    ) -> BoxFuture<'a, Result<Decision, StoreError>>;
+    /// See [`CounterStore::commit`].
+    fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<Settled, StoreError>>;
+    /// See [`CounterStore::release`].
+    fn release<'a>(
+        &'a self,
+        reservation: &'a Arc<Reservation>,
+    ) -> BoxFuture<'a, Result<Settled, StoreError>>;
+    /// See [`CounterStore::abort`].
+    fn abort<'a>(&'a self, request: &'a Arc<Reserve>)
+    -> BoxFuture<'a, Result<Settled, StoreError>>;
+    /// See [`CounterStore::correct`].
+    fn correct<'a>(
+        &'a self,
+        correction: &'a Correction,
+    ) -> BoxFuture<'a, Result<Settled, StoreError>>;
+    /// See [`CounterStore::renew`].
+    fn renew<'a>(
+        &'a self,
+        reservations: &'a [Arc<Reservation>],
+    ) -> BoxFuture<'a, Result<Vec<Renewed>, StoreError>>;
+    /// See [`CounterStore::read`].
+    fn read<'a>(
+        &'a self,
+        requester: &'a Requester,
+        counters: &'a [CounterKey],
+    ) -> BoxFuture<'a, Result<Vec<CounterValue>, StoreError>>;
+    /// See [`CounterStore::administer`].
+    fn administer<'a>(
+        &'a self,
+        operation: &'a Operation,
+    ) -> BoxFuture<'a, Result<Administered, StoreError>>;
+    /// See [`CounterStore::check`].
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+impl<C: CounterStore> DynCounterStore for C {
+    fn now(&self) -> UnixMillis {
+        CounterStore::now(self)
+    }
+
+    fn reserve<'a>(
+        &'a self,
+        request: &'a Arc<Reserve>,
+        sends: Sends,
+    ) -> BoxFuture<'a, Result<Decision, StoreError>> {
+        Box::pin(CounterStore::reserve(self, request, sends))
+    }
+
+    fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<Settled, StoreError>> {
+        Box::pin(CounterStore::commit(self, commit))
+    }
+
+    fn release<'a>(
+        &'a self,
+        reservation: &'a Arc<Reservation>,
+    ) -> BoxFuture<'a, Result<Settled, StoreError>> {
+        Box::pin(CounterStore::release(self, reservation))
+    }
+
+    fn abort<'a>(
+        &'a self,
+        request: &'a Arc<Reserve>,
+    ) -> BoxFuture<'a, Result<Settled, StoreError>> {
+        Box::pin(CounterStore::abort(self, request))
+    }
+
+    fn correct<'a>(
+        &'a self,
+        correction: &'a Correction,
+    ) -> BoxFuture<'a, Result<Settled, StoreError>> {
+        Box::pin(CounterStore::correct(self, correction))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        reservations: &'a [Arc<Reservation>],
+    ) -> BoxFuture<'a, Result<Vec<Renewed>, StoreError>> {
+        Box::pin(CounterStore::renew(self, reservations))
+    }
+
+    fn read<'a>(
+        &'a self,
+        requester: &'a Requester,
+        counters: &'a [CounterKey],
+    ) -> BoxFuture<'a, Result<Vec<CounterValue>, StoreError>> {
+        Box::pin(CounterStore::read(self, requester, counters))
+    }
+
+    fn administer<'a>(
+        &'a self,
+        operation: &'a Operation,
+    ) -> BoxFuture<'a, Result<Administered, StoreError>> {
+        Box::pin(CounterStore::administer(self, operation))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(CounterStore::check(self))
+    }
+}
