@@ -27,7 +27,7 @@ pub use name::{InvalidName, PlanName, QuotaName};
 pub use plan::{Plan, PlanDisplay, Price, Text, Unlisted, Visible};
 pub use reservation::{
     Amounts, Commit, Correction, CounterKey, CounterValue, CounterValues, Epoch, Generation, Hold,
-    Holds, KnownGeneration, Reservation, ReservationId, Reserve, Sends,
+    Holds, KnownGeneration, Orphans, Reservation, ReservationId, Reserve, Sends,
 };
 pub use subject::{EmptyId, Requester, Scope, Subject, TenantId, UserId};
 pub use time::UnixMillis;

@@ -111,8 +111,20 @@ pub struct Reserve {
     pub tenant_generation: KnownGeneration,
     /// How many live reservations the user may have, this one included.
     pub max_in_flight: u32,
+    /// What becomes of the units if nobody settles them in time.
+    pub orphans: Orphans,
     /// What to hold: all of it or nothing.
     pub holds: Holds,
+}
+
+/// What becomes of a reservation that expires, because its process died or hung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// Its units are given back; a commit that comes after all is charged late.
+    #[default]
+    Release,
+    /// Its units are charged as reserved; a commit that comes after all changes nothing.
+    Charge,
 }
 
 /// What a counter says: committed units and units held by requests in flight.
