@@ -1,0 +1,276 @@
+//! What a request costs: the counters it touches and the units to hold on each.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use jiff::tz::TimeZone;
+use quota_store::{
+    Amount, Anchor, Bound, CounterKey, Hold, Holds, Limit, Percent, Plan, QuotaName, Scope,
+    UnixMillis, Unlisted, Window, WindowSpan,
+};
+
+use crate::config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction};
+
+/// A plan, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlanIndex(pub(crate) usize);
+
+/// One counter that a rule charges under a plan.
+#[derive(Debug)]
+pub(crate) struct CounterRule {
+    /// The place of its quota in the rule's charge.
+    pub(crate) item: usize,
+    pub(crate) quota: QuotaName,
+    pub(crate) scope: Scope,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) limit: Limit,
+    pub(crate) hard: Bound,
+    pub(crate) amount: Amount,
+    pub(crate) actual: Actual,
+    pub(crate) labels: Labels,
+    spans: SpanCell,
+}
+
+/// What a counter is called in headers and bodies, made once.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    /// `messages-day`, or `messages-day-tenant`.
+    pub(crate) policy: String,
+    pub(crate) title: String,
+    pub(crate) unit: String,
+    pub(crate) unit_plural: String,
+    pub(crate) window: String,
+    pub(crate) quota_header: HeaderValue,
+    pub(crate) plan_header: HeaderValue,
+    pub(crate) window_header: HeaderValue,
+    pub(crate) limit_header: HeaderValue,
+}
+
+impl CounterRule {
+    /// The window that contains `now`.
+    pub(crate) fn span_at(&self, now: UnixMillis) -> WindowSpan {
+        self.spans.at(now)
+    }
+
+    fn hold(&self, now: UnixMillis) -> Hold {
+        Hold {
+            counter: CounterKey {
+                scope: self.scope,
+                quota: self.quota.clone(),
+                window: self.limit.window,
+                span: self.span_at(now),
+            },
+            hard: self.hard,
+            amount: self.amount,
+        }
+    }
+}
+
+/// Remembers the window of one kind and zone until it ends.
+#[derive(Debug)]
+struct SpanCell {
+    window: Window,
+    zone: TimeZone,
+    last: ArcSwap<WindowSpan>,
+}
+
+impl SpanCell {
+    fn new(window: Window, zone: TimeZone) -> Self {
+        let first = window.span_at(UnixMillis::default(), &zone, Anchor::Calendar);
+        Self {
+            window,
+            zone,
+            last: ArcSwap::from_pointee(first),
+        }
+    }
+
+    fn at(&self, now: UnixMillis) -> WindowSpan {
+        let last = **self.last.load();
+        if last.contains(now) {
+            return last;
+        }
+        let span = self.window.span_at(now, &self.zone, Anchor::Calendar);
+        self.last.store(Arc::new(span));
+        span
+    }
+}
+
+/// All counters of one rule under a user's plan and a tenant's.
+#[derive(Debug)]
+pub(crate) struct ChargeTable {
+    pub(crate) counters: Vec<CounterRule>,
+}
+
+impl ChargeTable {
+    /// What to hold for a request at `now`.
+    pub(crate) fn holds(&self, now: UnixMillis) -> Holds {
+        self.counters
+            .iter()
+            .map(|counter| counter.hold(now))
+            .collect()
+    }
+}
+
+/// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for.
+#[derive(Debug)]
+pub(crate) struct Charges {
+    plans: usize,
+    tables: Vec<OnceLock<Arc<ChargeTable>>>,
+}
+
+impl Charges {
+    pub(crate) fn new(config: &Config) -> Self {
+        let plans = config.plans.len();
+        let count = config.rules.len() * plans * (plans + 1);
+        Self {
+            plans,
+            tables: std::iter::repeat_with(OnceLock::new).take(count).collect(),
+        }
+    }
+
+    /// The table of a charging rule. `tenant` is the tenant's plan, where there is a tenant.
+    pub(crate) fn table(
+        &self,
+        config: &Config,
+        rule: usize,
+        user: PlanIndex,
+        tenant: Option<PlanIndex>,
+    ) -> &Arc<ChargeTable> {
+        let column = tenant.map_or(0, |plan| plan.0 + 1);
+        let index = (rule * self.plans + user.0) * (self.plans + 1) + column;
+        self.tables[index].get_or_init(|| {
+            let RuleAction::Charge(items) = &config.rules[rule].action else {
+                return Arc::new(ChargeTable {
+                    counters: Vec::new(),
+                });
+            };
+            let maker = TableMaker {
+                config,
+                user: &config.plans[user.0],
+                tenant: tenant.map(|plan| &config.plans[plan.0]),
+            };
+            Arc::new(maker.table(items))
+        })
+    }
+}
+
+struct TableMaker<'a> {
+    config: &'a Config,
+    user: &'a Arc<Plan>,
+    tenant: Option<&'a Arc<Plan>>,
+}
+
+impl TableMaker<'_> {
+    fn table(&self, items: &[ChargeItem]) -> ChargeTable {
+        let mut counters = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            self.counters_of(index, item, &mut counters);
+        }
+        ChargeTable { counters }
+    }
+
+    fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {
+        let before = counters.len();
+        let user_limits = self.user.limits_on(&item.quota, Scope::User);
+        for limit in user_limits.unwrap_or_default() {
+            counters.push(self.counter(index, item, Scope::User, limit.clone()));
+        }
+        if let Some(tenant) = self.tenant {
+            for limit in tenant.limits_on(&item.quota, Scope::Tenant).unwrap_or_default() {
+                counters.push(self.counter(index, item, Scope::Tenant, limit.clone()));
+            }
+        }
+        if counters.len() == before {
+            for limit in self.fallback_limits(&item.quota) {
+                counters.push(self.counter(index, item, Scope::User, limit));
+            }
+        }
+    }
+
+    /// The limits on a quota that nothing limits for this requester.
+    fn fallback_limits(&self, quota: &QuotaName) -> Vec<Limit> {
+        let named = self.user.limits_on(quota, Scope::Tenant).is_some();
+        let bound = match self.user.unlisted {
+            Unlisted::Deny if !named => Bound::AtMost(Amount::ZERO),
+            _ => Bound::Unlimited,
+        };
+        let windows = self.config.windows.get(quota).map_or(
+            [Window::Month].as_slice(),
+            Vec::as_slice,
+        );
+        // What the plan does not include is counted once, in its longest window.
+        let from = match bound {
+            Bound::AtMost(_) => windows.len().saturating_sub(1),
+            Bound::Unlimited => 0,
+        };
+        windows[from..]
+            .iter()
+            .map(|window| Limit {
+                window: *window,
+                bound,
+                grace: Percent::default(),
+                warn_at: smallvec::SmallVec::new(),
+            })
+            .collect()
+    }
+
+    fn counter(
+        &self,
+        index: usize,
+        item: &ChargeItem,
+        scope: Scope,
+        limit: Limit,
+    ) -> CounterRule {
+        let plan = match scope {
+            Scope::User => self.user,
+            Scope::Tenant => self.tenant.unwrap_or(self.user),
+        };
+        let reserve = self.user.reserve.get(&item.quota).copied();
+        let reserve = reserve.unwrap_or(item.reserve);
+        let amount = item.max.map_or(reserve, |max| reserve.min(max));
+        CounterRule {
+            item: index,
+            quota: item.quota.clone(),
+            scope,
+            hard: limit.hard(),
+            amount,
+            actual: item.actual,
+            labels: self.labels(&item.quota, scope, plan, &limit),
+            spans: SpanCell::new(limit.window, plan.timezone.clone()),
+            plan: Arc::clone(plan),
+            limit,
+        }
+    }
+
+    fn labels(&self, quota: &QuotaName, scope: Scope, plan: &Plan, limit: &Limit) -> Labels {
+        let window = limit.window.to_string();
+        let mut policy = format!("{quota}-{window}");
+        if scope == Scope::Tenant {
+            policy.push_str("-tenant");
+        }
+        let known = self.config.quotas.iter().find(|known| known.name == *quota);
+        let text = |text: fn(&QuotaConfig) -> &str| {
+            known.map_or_else(|| quota.as_str().to_owned(), |known| text(known).to_owned())
+        };
+        Labels {
+            title: text(|known| known.title.get("en")),
+            unit: text(|known| &known.unit_one),
+            unit_plural: text(|known| &known.unit_other),
+            quota_header: header(quota.as_str()),
+            plan_header: header(plan.name.as_str()),
+            window_header: header(&window),
+            limit_header: match limit.bound {
+                Bound::AtMost(limit) => HeaderValue::from(limit.get()),
+                Bound::Unlimited => HeaderValue::from_static("unlimited"),
+            },
+            policy,
+            window,
+        }
+    }
+}
+
+/// Names and windows are plain ASCII, so this always is a header value.
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
