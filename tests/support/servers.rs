@@ -126,7 +126,6 @@ impl RedisServer {
     /// nil is an empty text.
     ///
     /// Panics when the server cannot be reached or answers with an error.
-    #[must_use]
     pub fn cli(&self, command: &[&str]) -> String {
         self.try_cli(command)
             .unwrap_or_else(|error| panic!("redis {command:?}: {error}"))
@@ -206,10 +205,18 @@ impl Drop for RedisServer {
 }
 
 /// One server for all tests of this process; each uses keys of its own, see `unique_prefix`.
+///
+/// It must not be killed, stopped, restarted or emptied.
 #[must_use]
 pub fn shared_redis() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
-    SHARED.get_or_init(RedisServer::start)
+    SHARED.get_or_init(|| {
+        let server = RedisServer::start();
+        // A static is never dropped, so that the folder, which a running server without
+        // persistence does not need, would stay behind.
+        std::fs::remove_dir_all(server.folder.path()).expect("the folder is ours");
+        server
+    })
 }
 
 /// A prefix for keys that no other test of this process has, such as `t3:`.
