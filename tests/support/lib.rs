@@ -1,1 +1,23 @@
-//! x
+//! Servers, faults and doubles for tests that drive the quota layer from outside.
+//!
+//! Every server and process that is started here listens on loopback only, lives in a temporary
+//! folder, and ends with the value that stands for it, or with the test's process if that is
+//! killed.
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a helper of tests fails the test by panicking, everywhere and with a message"
+)]
+
+pub mod clients;
+pub mod doubles;
+pub mod eventually;
+pub mod logs;
+pub mod processes;
+pub mod proxy;
+pub mod servers;
+pub mod tokens;
+
+pub use eventually::{eventually, eventually_eq};
+pub use proxy::{Fault, FaultProxy};
+pub use servers::{RedisServer, shared_redis, unique_prefix};
