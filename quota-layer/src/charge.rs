@@ -10,7 +10,10 @@ use quota_store::{
     UnixMillis, Unlisted, Window, WindowSpan,
 };
 
-use crate::config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction};
+use crate::{
+    config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction},
+    metrics::{Outcome, QuotaMetrics},
+};
 
 /// A plan, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(crate) struct Labels {
     pub(crate) unit: String,
     pub(crate) unit_plural: String,
     pub(crate) window: String,
+    /// The `qu` of `RateLimit-Policy`, for a quota that does not simply count requests.
+    pub(crate) ratelimit_unit: Option<String>,
     pub(crate) quota_header: HeaderValue,
     pub(crate) plan_header: HeaderValue,
     pub(crate) window_header: HeaderValue,
@@ -100,6 +105,8 @@ impl SpanCell {
 #[derive(Debug)]
 pub(crate) struct ChargeTable {
     pub(crate) counters: Vec<CounterRule>,
+    /// By the place of the quota in the rule's charge.
+    metrics: Vec<QuotaMetrics>,
 }
 
 impl ChargeTable {
@@ -109,6 +116,17 @@ impl ChargeTable {
             .iter()
             .map(|counter| counter.hold(now))
             .collect()
+    }
+
+    /// Counts an attempt, with what each counter was charged, or else with what was asked for.
+    pub(crate) fn count(&self, outcome: Outcome, amounts: Option<&[Amount]>) {
+        for (item, metrics) in self.metrics.iter().enumerate() {
+            let place = self.counters.iter().position(|counter| counter.item == item);
+            let units = place.map_or(Amount::ZERO, |place| {
+                amounts.map_or(self.counters[place].amount, |amounts| amounts[place])
+            });
+            metrics.count(outcome, units);
+        }
     }
 }
 
@@ -143,10 +161,12 @@ impl Charges {
             let RuleAction::Charge(items) = &config.rules[rule].action else {
                 return Arc::new(ChargeTable {
                     counters: Vec::new(),
+                    metrics: Vec::new(),
                 });
             };
             let maker = TableMaker {
                 config,
+                route: &config.rules[rule].patterns[0].path,
                 user: &config.plans[user.0],
                 tenant: tenant.map(|plan| &config.plans[plan.0]),
             };
@@ -157,6 +177,7 @@ impl Charges {
 
 struct TableMaker<'a> {
     config: &'a Config,
+    route: &'a str,
     user: &'a Arc<Plan>,
     tenant: Option<&'a Arc<Plan>>,
 }
@@ -167,7 +188,11 @@ impl TableMaker<'_> {
         for (index, item) in items.iter().enumerate() {
             self.counters_of(index, item, &mut counters);
         }
-        ChargeTable { counters }
+        let metrics = items
+            .iter()
+            .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
+            .collect();
+        ChargeTable { counters, metrics }
     }
 
     fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {
@@ -264,9 +289,30 @@ impl TableMaker<'_> {
                 Bound::AtMost(limit) => HeaderValue::from(limit.get()),
                 Bound::Unlimited => HeaderValue::from_static("unlimited"),
             },
+            ratelimit_unit: self.ratelimit_unit(quota, known),
             policy,
             window,
         }
+    }
+
+    /// A quota of which every charge is exactly one counts requests, and needs no unit.
+    fn ratelimit_unit(&self, quota: &QuotaName, known: Option<&QuotaConfig>) -> Option<String> {
+        let counts_requests = self
+            .config
+            .rules
+            .iter()
+            .filter_map(|rule| match &rule.action {
+                RuleAction::Charge(items) => Some(items),
+                RuleAction::Exempt => None,
+            })
+            .flatten()
+            .filter(|item| item.quota == *quota)
+            .all(|item| item.reserve == Amount::ONE && item.actual == Actual::Reserved);
+        if counts_requests {
+            return None;
+        }
+        let unit = known.map_or(quota.as_str(), |known| &known.unit_one);
+        Some(if unit == "byte" { "content-bytes" } else { unit }.to_owned())
     }
 }
 

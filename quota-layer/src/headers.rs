@@ -63,8 +63,6 @@ pub(crate) struct Told<'a, I> {
     pub(crate) all: I,
     /// The store's time.
     pub(crate) now: UnixMillis,
-    /// What `t` is, instead of the time until the window ends, where waiting is shorter.
-    pub(crate) wait_seconds: Option<u64>,
 }
 
 /// Writes the enabled families.
@@ -87,7 +85,8 @@ pub(crate) fn write_unavailable(headers: &mut HeaderMap, responses: &ResponsesCo
     }
 }
 
-fn is_hidden(responses: &ResponsesConfig, view: &CounterView<'_>) -> bool {
+/// Whether members may not see the numbers of this counter.
+pub(crate) fn is_hidden(responses: &ResponsesConfig, view: &CounterView<'_>) -> bool {
     view.rule.scope == Scope::Tenant && !responses.tenant_headers
 }
 
@@ -142,9 +141,10 @@ where
             let _: sfv::ParameterSerializer<_> = policy.parameter(key("w"), integer(length));
         }
         let state = states.bare_item(name).parameter(key("r"), integer(left.get()));
+        // Units that requests in flight hold may be free again at once.
         let wait = match view.denied {
-            Some(_) => told.wait_seconds.or_else(|| view.seconds_left(told.now)),
-            None => view.seconds_left(told.now),
+            Some(QuotaState::Busy) => Some(1),
+            _ => view.seconds_left(told.now),
         };
         if let Some(wait) = wait {
             let _: sfv::ParameterSerializer<_> = state.parameter(key("t"), integer(wait));

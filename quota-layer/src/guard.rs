@@ -1,0 +1,139 @@
+//! Holds units for one request: whatever becomes of it, they are settled once.
+
+use std::{mem, sync::Arc};
+
+use quota_store::{
+    Amounts, Commit, Reservation, Reserve, Settled, StoreError, counter::guarded::GuardedStore,
+};
+
+use crate::settler::{LiveKey, Settler};
+
+/// Settles a reservation, or hands that to the settler when it is dropped before.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    settler: Settler,
+    stage: Stage,
+}
+
+/// How far the reservation is.
+#[derive(Debug)]
+enum Stage {
+    /// The store was or will be asked, and has not answered.
+    Asking(Arc<Reserve>),
+    /// The store holds the units.
+    Held(Arc<Reservation>, LiveKey),
+    /// The head was a success: the units are charged, whatever happens now.
+    Committing(Arc<Commit>, LiveKey),
+    /// Settled, or somebody else's to settle.
+    Over,
+}
+
+impl Guard {
+    /// Guards a reserve that is about to be sent.
+    pub(crate) fn new(settler: &Settler, request: &Arc<Reserve>) -> Self {
+        Self {
+            settler: settler.clone(),
+            stage: Stage::Asking(Arc::clone(request)),
+        }
+    }
+
+    /// The store answered that it holds the units.
+    pub(crate) fn held(&mut self, reservation: Arc<Reservation>) {
+        // Asking => Held
+        let key = self.settler.keep_alive(&reservation);
+        self.stage = Stage::Held(reservation, key);
+    }
+
+    /// The store answered that it holds nothing.
+    pub(crate) fn nothing_held(mut self) {
+        // Asking => Over
+        self.stage = Stage::Over;
+    }
+
+    /// Charges the units, and waits for that at most once.
+    ///
+    /// Where it is not acknowledged the settler goes on with it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any point, the units are charged all the same.
+    pub(crate) async fn commit(
+        mut self,
+        store: &GuardedStore,
+        amounts: Amounts,
+    ) -> Result<Settled, StoreError> {
+        // Held => Committing
+        let Some((commit, key)) = self.begin_commit(amounts) else {
+            return Ok(Settled::Already);
+        };
+        let settled = store.commit(&commit).await?;
+        // Committing => Over
+        self.stage = Stage::Over;
+        self.settler.let_go(key);
+        Ok(settled)
+    }
+
+    /// Hands the charge to the settler, and waits only for a place in its queue.
+    pub(crate) async fn commit_later(mut self, amounts: Amounts) {
+        // Held => Committing
+        if let Some((commit, key)) = self.begin_commit(amounts) {
+            self.settler.commit_later(commit, key).await;
+            // Committing => Over
+            self.stage = Stage::Over;
+        }
+    }
+
+    /// Gives the units back, and waits for that at most once.
+    ///
+    /// Where it is not acknowledged the settler goes on with it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any point, the units are given back all the same.
+    pub(crate) async fn release(
+        mut self,
+        store: &GuardedStore,
+    ) -> Result<Settled, StoreError> {
+        let Stage::Held(reservation, key) = &self.stage else {
+            return Ok(Settled::Already);
+        };
+        let key = *key;
+        let settled = store.release(reservation).await?;
+        // Held => Over
+        self.stage = Stage::Over;
+        self.settler.let_go(key);
+        Ok(settled)
+    }
+
+    fn begin_commit(&mut self, amounts: Amounts) -> Option<(Arc<Commit>, LiveKey)> {
+        match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Held(reservation, key) => {
+                let commit = Arc::new(Commit {
+                    reservation,
+                    amounts,
+                });
+                self.stage = Stage::Committing(Arc::clone(&commit), key);
+                Some((commit, key))
+            }
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Must not panic, wait, or spawn: the runtime may be shutting down.
+        match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Asking(request) => self.settler.abort(request),
+            Stage::Held(reservation, key) => {
+                self.settler.let_go(key);
+                self.settler.release(reservation);
+            }
+            Stage::Committing(commit, key) => self.settler.commit(commit, key),
+            Stage::Over => {}
+        }
+    }
+}

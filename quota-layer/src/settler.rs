@@ -1,0 +1,250 @@
+//! Settles reservations outside of any request: what a dropped request leaves behind, commits in
+//! the background, and commits that were not acknowledged.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use quota_store::{
+    Commit, Reservation, Reserve, StoreError, UnixMillis, counter::guarded::GuardedStore,
+};
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) use self::live::LiveKey;
+use self::live::LiveReservations;
+use crate::metrics::{self, LayerMetrics};
+
+mod live;
+
+/// How many settles may wait. Beyond it a dropped request's units stay held until they expire,
+/// and a commit in the background waits at the head.
+const QUEUE: usize = 65_536;
+
+/// How many settles are under way at once.
+const RUNNING: usize = 256;
+
+/// How long a failed settle waits before it is tried again, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How long a shutdown waits for what is being settled.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// One thing to settle.
+#[derive(Debug)]
+enum Job {
+    /// Until acknowledged; its reservation is renewed meanwhile.
+    Commit(Arc<Commit>, LiveKey),
+    /// Until acknowledged or expired.
+    Release(Arc<Reservation>),
+    /// Until acknowledged or expired.
+    Abort(Arc<Reserve>),
+}
+
+/// Hands settles to a tracked, bounded queue; clones share it.
+///
+/// Nothing in it waits or does I/O but [`Settler::commit_later`] and [`Settler::drain`], so it can
+/// be used from `Drop`.
+#[derive(Clone, Debug)]
+pub(crate) struct Settler {
+    jobs: mpsc::Sender<Job>,
+    tracked: Arc<Tracked>,
+}
+
+/// What the worker and its clients share.
+#[derive(Debug)]
+struct Tracked {
+    store: Arc<GuardedStore>,
+    live: LiveReservations,
+    /// Jobs that are queued or under way.
+    pending: AtomicUsize,
+    /// Of those, commits.
+    commits: AtomicUsize,
+    idle: Notify,
+    metrics: Arc<LayerMetrics>,
+}
+
+impl Settler {
+    /// Starts the worker and the renewals on the present tokio runtime.
+    pub(crate) fn start(
+        store: Arc<GuardedStore>,
+        ttl: Duration,
+        max_reservation: Duration,
+        metrics: Arc<LayerMetrics>,
+    ) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let tracked = Arc::new(Tracked {
+            store,
+            live: LiveReservations::new(max_reservation),
+            pending: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+            idle: Notify::new(),
+            metrics,
+        });
+        tokio::spawn(Arc::clone(&tracked).work(queue));
+        tokio::spawn(live::renew_for_ever(Arc::downgrade(&tracked), ttl / 3));
+        Self { jobs, tracked }
+    }
+
+    /// Keeps a reservation alive until it is settled.
+    pub(crate) fn keep_alive(&self, reservation: &Arc<Reservation>) -> LiveKey {
+        self.tracked.live.insert(reservation)
+    }
+
+    /// Lets a reservation that was settled go.
+    pub(crate) fn let_go(&self, key: LiveKey) {
+        self.tracked.live.remove(key);
+    }
+
+    /// Charges a reservation until that is acknowledged.
+    pub(crate) fn commit(&self, commit: Arc<Commit>, key: LiveKey) {
+        self.push(Job::Commit(commit, key));
+    }
+
+    /// The same, waiting for a place in the queue where it is full.
+    pub(crate) async fn commit_later(&self, commit: Arc<Commit>, key: LiveKey) {
+        match self.jobs.reserve().await {
+            Ok(place) => {
+                let job = Job::Commit(commit, key);
+                self.tracked.began(&job);
+                place.send(job);
+            }
+            Err(_) => self.commit(commit, key),
+        }
+    }
+
+    /// Gives a reservation back.
+    pub(crate) fn release(&self, reservation: Arc<Reservation>) {
+        self.push(Job::Release(reservation));
+    }
+
+    /// Ends a reserve whose outcome is not known.
+    pub(crate) fn abort(&self, request: Arc<Reserve>) {
+        self.push(Job::Abort(request));
+    }
+
+    fn push(&self, job: Job) {
+        self.tracked.began(&job);
+        if let Err(error) = self.jobs.try_send(job) {
+            let (mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) =
+                error;
+            tracing::error!(
+                target: "quota::settle",
+                ?job,
+                "the queue of settles is full or closed; the units are free again when they expire"
+            );
+            metrics::settle_dropped();
+            self.tracked.ended(&job);
+        }
+    }
+
+    /// How many commits wait for their acknowledgement.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        // Only a figure to show.
+        self.tracked.commits.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything that was handed over is settled.
+    ///
+    /// What can't be settled in time is given up: held units are free again when they expire.
+    pub(crate) async fn drain(&self) {
+        let drained = tokio::time::timeout(DRAIN, self.tracked.drained()).await;
+        if drained.is_err() {
+            tracing::error!(
+                target: "quota::settle",
+                left = self.tracked.pending.load(Ordering::Acquire),
+                unacknowledged_commits = self.unacknowledged(),
+                "the counter store did not acknowledge everything before the shutdown"
+            );
+        }
+    }
+}
+
+impl Tracked {
+    fn began(&self, job: &Job) {
+        // Seen by `drained` before the job can end.
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        if matches!(job, Job::Commit(..)) {
+            let count = self.commits.fetch_add(1, Ordering::AcqRel) + 1;
+            self.metrics.unacknowledged(count);
+        }
+    }
+
+    fn ended(&self, job: &Job) {
+        if let Job::Commit(_, key) = job {
+            self.live.remove(*key);
+            let count = self.commits.fetch_sub(1, Ordering::AcqRel) - 1;
+            self.metrics.unacknowledged(count);
+        }
+        // The last one wakes whoever waits for the end.
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    async fn work(self: Arc<Self>, mut queue: mpsc::Receiver<Job>) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                job = queue.recv(), if running.len() < RUNNING => match job {
+                    Some(job) => running.push(self.settle(job)),
+                    None => break,
+                },
+                Some(()) = running.next(), if !running.is_empty() => {}
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    async fn settle(&self, job: Job) {
+        let give_up_at = self.give_up_at(&job);
+        let mut backoff = BACKOFF.0;
+        while let Err(error) = self.try_settle(&job).await {
+            if give_up_at.is_some_and(|at| self.store.now() >= at) {
+                tracing::warn!(
+                    target: "quota::settle",
+                    error = %error,
+                    "units could not be given back; they expired"
+                );
+                break;
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
+        }
+        self.ended(&job);
+    }
+
+    /// From when on trying again is pointless, because the units have expired.
+    fn give_up_at(&self, job: &Job) -> Option<UnixMillis> {
+        match job {
+            Job::Commit(..) => None,
+            Job::Release(reservation) => {
+                Some(self.store.now().saturating_add(reservation.request.ttl))
+            }
+            Job::Abort(request) => Some(request.not_after.saturating_add(request.ttl)),
+        }
+    }
+
+    async fn try_settle(&self, job: &Job) -> Result<(), StoreError> {
+        match job {
+            Job::Commit(commit, _) => self.store.commit(commit).await,
+            Job::Release(reservation) => self.store.release(reservation).await,
+            Job::Abort(request) => self.store.abort(request).await,
+        }
+        .map(drop)
+    }
+}
