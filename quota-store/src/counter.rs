@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub mod guarded;
+
 use crate::{
     Administered, Commit, Correction, CounterKey, CounterValue, Decision, Operation, Renewed,
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
