@@ -99,7 +99,7 @@ pub struct LetThrough {
 pub struct Unavailable {
     /// Why the store did not decide.
     pub kind: StoreErrorKind,
-    /// When the store may be asked again.
+    /// When it is worth while to try again.
     pub retry_after: Duration,
     /// Whether the reserve must be aborted.
     pub abort: Abort,

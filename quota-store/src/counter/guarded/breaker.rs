@@ -155,11 +155,13 @@ impl Breaker {
         self.inner().phase.state()
     }
 
-    /// How long until the store may be asked again.
+    /// How long until it is worth while to try again.
     pub(super) fn retry_after(&self) -> Duration {
         match self.inner().phase {
             Phase::Closed { .. } => FIRST_PAUSE,
-            Phase::Open { until, .. } => until.saturating_duration_since(monotonic_now()),
+            Phase::Open { until, .. } => until
+                .saturating_duration_since(monotonic_now())
+                .max(FIRST_PAUSE),
             Phase::HalfOpen { pause, .. } => pause,
         }
     }

@@ -9,6 +9,9 @@ use hashbrown::HashMap;
 
 use crate::{Amount, Amounts, CounterKey, Reserve, Subject, UnixMillis};
 
+#[cfg(test)]
+mod tests;
+
 /// How many counters a budget knows at most; a counter for which there is no room gets nothing.
 const CAPACITY: usize = 100_000;
 /// How often a full budget looks for windows that are over.
