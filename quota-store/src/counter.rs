@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub mod guarded;
-
 use crate::{
     Administered, Commit, Correction, CounterKey, CounterValue, Decision, Operation, Renewed,
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
 };
+
+pub mod guarded;
 
 /// Keeps counters, and holds units for requests in flight.
 ///

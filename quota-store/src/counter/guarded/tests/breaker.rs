@@ -250,3 +250,12 @@ async fn opening_and_closing_are_each_logged_once() {
     let levels: Vec<_> = levels.into_iter().map(|(level, _)| level).collect();
     assert_eq!(levels, [tracing::Level::ERROR, tracing::Level::INFO]);
 }
+
+#[test]
+fn what_the_guard_returns_can_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let guarded = guard(&Double::new(Behaviour::Answer));
+    let request = one();
+    is_send(&guarded.reserve(&request, OnStoreFailure::Local));
+    is_send(&guarded.check());
+}
