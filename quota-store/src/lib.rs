@@ -19,6 +19,10 @@ pub use amount::{Amount, AmountOutOfRange};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use counter::guarded::{
+    Abort, Admission, BreakerState, GuardOptions, GuardedStore, LetThrough, LocalTicket,
+    OnStoreFailure, Unavailable,
+};
 pub use counter::{CounterStore, DynCounterStore};
 pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};
 pub use error::{StoreError, StoreErrorKind};
