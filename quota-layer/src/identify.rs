@@ -1,0 +1,110 @@
+//! Who makes a request, by the means that the configuration names.
+
+#[cfg(feature = "jwt")]
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap};
+
+use crate::{
+    config::{Anonymous, IdentityConfig},
+    identity::{QuotaIdentity, Unauthenticated},
+    refusal::Refusal,
+};
+#[cfg(feature = "jwt")]
+use crate::identity::{Identified as TokenIdentified, IdentifyFailure, JwtIdentity};
+
+mod address;
+#[cfg(feature = "jwt")]
+mod token;
+
+pub use address::ClientAddress;
+
+/// Finds out who makes a request.
+#[derive(Debug)]
+pub(crate) enum Identifier {
+    /// From a token that was verified.
+    #[cfg(feature = "jwt")]
+    Token(Arc<JwtIdentity>),
+    /// From what the application put into the request's extensions.
+    Application,
+}
+
+/// What is known without waiting.
+#[derive(Debug)]
+pub(crate) enum Identified {
+    Known(QuotaIdentity),
+    Refused(Refusal),
+    /// Keys must be fetched before this token can be judged.
+    #[cfg(feature = "jwt")]
+    Waiting(Arc<JwtIdentity>, Vec<u8>),
+}
+
+impl Identifier {
+    /// Who makes the request, as far as that is known without waiting.
+    pub(crate) fn identify(
+        &self,
+        config: &IdentityConfig,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Identified {
+        let found = match self {
+            Self::Application => extensions
+                .get::<QuotaIdentity>()
+                .cloned()
+                .ok_or(Unauthenticated::Missing),
+            #[cfg(feature = "jwt")]
+            Self::Token(jwt) => match token::find(&config.token_from, headers) {
+                Err(refused) => Err(refused),
+                Ok(token) => match jwt.identify_token_now(&token) {
+                    TokenIdentified::Known(identity) => Ok(identity),
+                    TokenIdentified::Refused(refused) => Err(refused),
+                    TokenIdentified::NeedsKeys => {
+                        return Identified::Waiting(Arc::clone(jwt), token.into_owned());
+                    }
+                },
+            },
+        };
+        match found {
+            Ok(identity) => Identified::Known(identity),
+            Err(Unauthenticated::Missing) if config.anonymous != Anonymous::Reject => {
+                anonymous(config, headers, extensions)
+            }
+            Err(refused) => Identified::Refused(Refusal::Unauthenticated(refused)),
+        }
+    }
+}
+
+/// A client without a token, counted by its address.
+fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensions) -> Identified {
+    let Anonymous::Plan(plan) = &config.anonymous else {
+        return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
+    };
+    match address::client(&config.trusted_proxies, headers, extensions) {
+        Some(client) => {
+            Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
+        }
+        None => {
+            tracing::error!(
+                target: "quota::identity",
+                "anonymous clients are counted by address, and this request has none: serve with \
+                 into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into \
+                 the request's extensions"
+            );
+            Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing))
+        }
+    }
+}
+
+/// Judges a token after its keys were fetched.
+#[cfg(feature = "jwt")]
+pub(crate) async fn identify_waiting(
+    jwt: &JwtIdentity,
+    token: &[u8],
+) -> Result<QuotaIdentity, Refusal> {
+    jwt.identify_token(token).await.map_err(|failure| match failure {
+        IdentifyFailure::Unauthenticated(refused) => Refusal::Unauthenticated(refused),
+        IdentifyFailure::Unavailable => Refusal::Unavailable {
+            retry_after_seconds: 1,
+        },
+    })
+}
