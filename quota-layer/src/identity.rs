@@ -21,7 +21,7 @@ mod jwt;
 #[cfg(feature = "jwt")]
 mod keys;
 #[cfg(all(test, feature = "jwt"))]
-mod tests;
+mod test_tokens;
 
 use std::{fmt, sync::Arc};
 
@@ -191,7 +191,7 @@ fn requester(user: &str, tenant: Option<&str>) -> Option<Requester> {
 }
 
 #[cfg(test)]
-mod identity_tests {
+mod tests {
     use super::*;
 
     #[test]

@@ -3,4 +3,9 @@
 
 mod identity;
 
-pub use identity::*;
+pub use identity::{
+    AlgorithmFamily, Audience, ClaimNames, ClaimPath, InvalidIdentity, JwtAlgorithm, JwtKey,
+    JwtSettings, QuotaIdentity, Unauthenticated, UnknownAlgorithm,
+};
+#[cfg(feature = "jwt")]
+pub use identity::{Identified, IdentifyFailure, IdentityError, JwtIdentity};

@@ -63,6 +63,11 @@ impl TokenCache {
     pub(super) fn insert(&self, token: &[u8], verified: Verified) {
         self.tokens.insert(token.into(), verified);
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
 }
 
 impl fmt::Debug for TokenCache {

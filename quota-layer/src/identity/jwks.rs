@@ -2,6 +2,8 @@
 
 mod client;
 mod document;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

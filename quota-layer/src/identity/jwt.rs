@@ -1,5 +1,8 @@
 //! Finding the user in a request's bearer token.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -74,7 +77,9 @@ impl JwtIdentity {
     /// [`IdentityError`] where the settings contradict themselves or the key can't be used.
     pub fn new(settings: JwtSettings, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
         // Fails where the application has chosen a provider already, which then is used.
-        drop(jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default());
+        jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER
+            .install_default()
+            .ok();
         let keys = key_source(&settings, &clock)?;
         Ok(Self {
             max_bytes: settings.max_bytes,
@@ -186,6 +191,14 @@ impl JwtIdentity {
         match jwks.stored().as_ref() {
             Some(_) => Ok(()),
             None => Err(IdentifyFailure::Unavailable),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn jwks(&self) -> Option<&Arc<Jwks>> {
+        match &self.keys {
+            KeySource::Fetched(jwks) => Some(jwks),
+            KeySource::Fixed(_) => None,
         }
     }
 

@@ -46,7 +46,9 @@ impl JwksClient {
     pub(super) fn new(url: &str) -> Result<Self, IdentityError> {
         let url = checked(url).map_err(|problem| IdentityError::JwksAddress { problem })?;
         // Fails where the application has chosen a provider already, which then is used.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .ok();
         let mut client = Client::builder()
             .user_agent("quota-layer")
             .timeout(TIMEOUT)
