@@ -20,7 +20,8 @@ mod jwks;
 mod jwt;
 #[cfg(feature = "jwt")]
 mod keys;
-#[cfg(all(test, feature = "jwt"))]
+#[cfg(test)]
+#[cfg(feature = "jwt")]
 mod test_tokens;
 
 use std::{fmt, sync::Arc};

@@ -81,10 +81,11 @@ impl JwtIdentity {
             .install_default()
             .ok();
         let keys = key_source(&settings, &clock)?;
+        let validation = signature_only(&settings);
         Ok(Self {
             max_bytes: settings.max_bytes,
-            rules: ClaimRules::new(&settings)?,
-            validation: signature_only(&settings),
+            rules: ClaimRules::new(settings)?,
+            validation,
             keys,
             cache: TokenCache::new(),
             clock,
@@ -176,9 +177,13 @@ impl JwtIdentity {
 
 #[cfg(feature = "jwks")]
 impl JwtIdentity {
-    /// Fetches the keys now where they come from a JWKS, and says whether there are keys.
+    /// Fetches the keys now where they come from a JWKS.
     ///
     /// Without it the first request that needs a key waits for the fetch.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentifyFailure::Unavailable`] where no keys were ever fetched.
     ///
     /// # Cancel safety
     ///
@@ -284,12 +289,14 @@ fn key_source(settings: &JwtSettings, clock: &Arc<dyn Clock>) -> Result<KeySourc
 /// Checks of the signature only: the library's other checks read the system's clock, or let a
 /// claim of the wrong type pass. `ClaimRules` does them.
 fn signature_only(settings: &JwtSettings) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = settings.algorithms.iter().map(|it| (*it).into()).collect();
+    let mut validation = Validation {
+        algorithms: settings.algorithms.iter().map(|it| (*it).into()).collect(),
+        validate_exp: false,
+        validate_nbf: false,
+        validate_aud: false,
+        ..Validation::default()
+    };
     validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
     validation
 }
 

@@ -15,9 +15,9 @@ const MAX_REDIRECTS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-const MIN_LIFETIME: Duration = Duration::from_secs(5 * 60);
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(15 * 60);
-const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_LIFETIME: Duration = Duration::from_mins(5);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(15);
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
 /// Fetches one document from one address.
 pub(super) struct JwksClient {

@@ -1,11 +1,11 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod issuer;
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
-use http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::StatusCode;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use quota_store::ManualClock;
 use serde_json::{Value, json};
 
+use self::issuer::Issuer;
 use super::*;
 use crate::identity::{
     Audience, Identified, IdentifyFailure, JwtIdentity, JwtKey, JwtSettings, QuotaIdentity,
@@ -13,73 +13,6 @@ use crate::identity::{
         NOW, alice, bearer, clock, invalid, rsa_a, rsa_b, secret_key, sign_with, verifier as make,
     },
 };
-
-/// An issuer on loopback, with a gate that holds its answers back.
-#[derive(Clone)]
-struct Issuer {
-    url: String,
-    state: Arc<IssuerState>,
-}
-
-struct IssuerState {
-    answer: Mutex<(StatusCode, String)>,
-    fetches: AtomicUsize,
-    gate: watch::Sender<bool>,
-}
-
-impl Issuer {
-    async fn start(keys: &[Value]) -> Self {
-        let state = Arc::new(IssuerState {
-            answer: Mutex::new((StatusCode::OK, json!({ "keys": keys }).to_string())),
-            fetches: AtomicUsize::new(0),
-            gate: watch::Sender::new(true),
-        });
-        let router = Router::new()
-            .route("/keys", get(answer))
-            .route(
-                "/away",
-                get(|| async { redirect("http://issuer.example/keys") }),
-            )
-            .route("/round", get(|| async { redirect("/round") }))
-            .route("/near", get(|| async { redirect("/keys") }))
-            .with_state(Arc::clone(&state));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { url, state }
-    }
-
-    fn set_keys(&self, keys: &[Value]) {
-        self.set_answer(StatusCode::OK, json!({ "keys": keys }).to_string());
-    }
-
-    fn set_answer(&self, status: StatusCode, body: String) {
-        *self.state.answer.lock().unwrap() = (status, body);
-    }
-
-    fn fetches(&self) -> usize {
-        self.state.fetches.load(Ordering::SeqCst)
-    }
-
-    fn hold(&self) {
-        self.state.gate.send_replace(false);
-    }
-
-    fn let_go(&self) {
-        self.state.gate.send_replace(true);
-    }
-}
-
-async fn answer(State(state): State<Arc<IssuerState>>) -> impl axum::response::IntoResponse {
-    state.fetches.fetch_add(1, Ordering::SeqCst);
-    state.gate.subscribe().wait_for(|open| *open).await.unwrap();
-    let (status, body) = state.answer.lock().unwrap().clone();
-    (status, [(CACHE_CONTROL, "max-age=1000")], body)
-}
-
-fn redirect(to: &'static str) -> impl axum::response::IntoResponse {
-    (StatusCode::FOUND, [(LOCATION, to)])
-}
 
 fn settings(url: &str) -> JwtSettings {
     let key = JwtKey::Jwks(url.to_owned());
