@@ -118,10 +118,6 @@ impl JwtIdentity {
     /// # Cancel safety
     ///
     /// If the future is dropped, a fetch that was begun goes on for the others that wait for it.
-    #[cfg_attr(
-        not(feature = "jwks"),
-        expect(clippy::unused_async, reason = "only fetching keys waits")
-    )]
     pub async fn identify(&self, headers: &HeaderMap) -> Result<QuotaIdentity, IdentifyFailure> {
         match self.identify_now(headers) {
             Identified::Known(identity) => Ok(identity),
