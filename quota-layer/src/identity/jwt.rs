@@ -126,6 +126,34 @@ impl JwtIdentity {
         }
     }
 
+    /// Fetches the keys now where they come from a JWKS; does nothing with a configured key.
+    ///
+    /// Without it the first request that needs a key waits for the fetch.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentifyFailure::Unavailable`] where no keys were ever fetched.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the fetch goes on.
+    #[cfg_attr(
+        not(feature = "jwks"),
+        expect(clippy::unused_async, reason = "only fetching keys waits")
+    )]
+    pub async fn fetch_keys(&self) -> Result<(), IdentifyFailure> {
+        match &self.keys {
+            KeySource::Fixed(_) => Ok(()),
+            #[cfg(feature = "jwks")]
+            KeySource::Fetched(jwks) => {
+                jwks.fetch(self.clock.now()).await;
+                let stored = jwks.stored();
+                let keys = stored.as_ref().ok_or(IdentifyFailure::Unavailable);
+                keys.map(|_| ())
+            }
+        }
+    }
+
     fn judge(&self, token: &[u8], keys: &KeySet, generation: u64, now: UnixMillis) -> Verdict {
         if let Some(identity) = self.cache.get(token, generation, now) {
             return Verdict::Known(identity);
@@ -173,28 +201,6 @@ impl JwtIdentity {
 
 #[cfg(feature = "jwks")]
 impl JwtIdentity {
-    /// Fetches the keys now where they come from a JWKS.
-    ///
-    /// Without it the first request that needs a key waits for the fetch.
-    ///
-    /// # Errors
-    ///
-    /// [`IdentifyFailure::Unavailable`] where no keys were ever fetched.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, the fetch goes on.
-    pub async fn fetch_keys(&self) -> Result<(), IdentifyFailure> {
-        let KeySource::Fetched(jwks) = &self.keys else {
-            return Ok(());
-        };
-        jwks.fetch(self.clock.now()).await;
-        match jwks.stored().as_ref() {
-            Some(_) => Ok(()),
-            None => Err(IdentifyFailure::Unavailable),
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn jwks(&self) -> Option<&Arc<Jwks>> {
         match &self.keys {

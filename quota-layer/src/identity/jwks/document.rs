@@ -87,6 +87,8 @@ mod tests {
     use super::*;
 
     const RSA: &str = include_str!("../testdata/rsa_a_public.pem");
+    const EC: &str = include_str!("../testdata/ec_public.pem");
+    const ED: &str = include_str!("../testdata/ed_public.pem");
     const RSA_SHORT: &str = include_str!("../testdata/rsa_short_public.pem");
 
     fn rsa(pem: &str, more: &Value) -> Value {
@@ -116,6 +118,27 @@ mod tests {
         check(&rsa(RSA, &json!({"alg": "HS256"})), 0);
         check(&rsa(RSA, &json!({"alg": "new"})), 0);
         check(&rsa(RSA_SHORT, &json!({})), 0);
+    }
+
+    #[test]
+    fn each_algorithm_takes_its_own_kind_of_key() {
+        let kinds = [
+            (
+                JwtAlgorithm::Rs256,
+                DecodingKey::from_rsa_pem(RSA.as_bytes()),
+            ),
+            (JwtAlgorithm::Es256, DecodingKey::from_ec_pem(EC.as_bytes())),
+            (JwtAlgorithm::EdDsa, DecodingKey::from_ed_pem(ED.as_bytes())),
+        ];
+        let keys = kinds.map(|(algorithm, key)| {
+            let key = Jwk::from_decoding_key(&key.unwrap(), None).unwrap();
+            (algorithm, key)
+        });
+        let body = json!({"keys": keys.iter().map(|(_, key)| key).collect::<Vec<_>>()});
+        for (algorithm, key) in &keys {
+            let usable = usable_keys(body.to_string().as_bytes(), &[*algorithm]).unwrap();
+            assert_eq!(usable.as_slice(), std::slice::from_ref(key), "{algorithm}");
+        }
     }
 
     #[test]
