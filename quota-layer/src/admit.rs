@@ -9,14 +9,17 @@ use quota_store::{
 
 use crate::{
     charge::ChargeTable,
-    config::OnFailure,
+    config::{IdentityConfig, OnFailure},
+    future::Turned,
     guard::Guard,
-    identity::QuotaIdentity,
+    identify::Identified,
+    identity::{QuotaIdentity, Unauthenticated},
     logs,
     metrics::Outcome,
     plans::{self, Lookup, Resolved},
     refusal::{Denial, Refusal},
-    runtime::Runtime,
+    runtime::{RequestRuntime, Runtime},
+    settle::Charge,
     shared::Shared,
     status::Snapshot,
 };
@@ -45,6 +48,54 @@ pub(crate) enum Passage {
 pub(crate) struct Refused {
     pub(crate) attempt: ReservationId,
     pub(crate) refusal: Refusal,
+}
+
+/// Finds out who makes a request, and reserves what it costs.
+///
+/// # Cancel safety
+///
+/// Dropped at any point, what was or will be held is given back.
+pub(crate) async fn admission(
+    shared: Arc<Shared>,
+    runtime: RequestRuntime,
+    rule: usize,
+    identified: Identified,
+) -> Result<Charge, Turned> {
+    let admitted = async {
+        let refuse = |refusal| Refused {
+            attempt: ReservationId::generate(shared.store.now()),
+            refusal,
+        };
+        let identity = identified.known().await.map_err(refuse)?;
+        let requester = countable(&runtime.config.identity, &identity).map_err(refuse)?;
+        let ask = Ask {
+            shared: &shared,
+            runtime: &runtime,
+            rule,
+            identity: &identity,
+            requester,
+        };
+        let admitted = ask.admit().await?;
+        Ok((identity, admitted))
+    };
+    match admitted.await {
+        Ok((identity, admitted)) => Ok(Charge::new(shared, runtime, rule, identity, admitted)),
+        Err(refused) => Err(Turned { refused, runtime }),
+    }
+}
+
+/// The ids that the counters are found by, where they can be.
+fn countable<'a>(
+    config: &IdentityConfig,
+    identity: &'a QuotaIdentity,
+) -> Result<&'a Requester, Refusal> {
+    let requester = identity.check(config.max_id_bytes).map_err(|invalid| {
+        Refusal::Unauthenticated(Unauthenticated::Invalid(invalid.as_str()))
+    })?;
+    if config.require_tenant && requester.tenant.is_none() && !requester.user.is_anonymous() {
+        return Err(Refusal::TenantRequired);
+    }
+    Ok(requester)
 }
 
 /// Who asks for what.

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use quota_store::{
-    Amounts, Commit, Reservation, Reserve, Settled, StoreError, counter::guarded::GuardedStore,
+    Amounts, Commit, Reservation, ReservationId, Reserve, Settled, StoreError, counter::guarded::GuardedStore,
 };
 
 use crate::settler::{LiveKey, Settler};
@@ -34,6 +34,16 @@ impl Guard {
         Self {
             settler: settler.clone(),
             stage: Stage::Asking(Arc::clone(request)),
+        }
+    }
+
+    /// The attempt's id, while there is something to settle.
+    pub(crate) fn attempt(&self) -> Option<ReservationId> {
+        match &self.stage {
+            Stage::Asking(request) => Some(request.id),
+            Stage::Held(reservation, _) => Some(reservation.request.id),
+            Stage::Committing(commit, _) => Some(commit.reservation.request.id),
+            Stage::Over => None,
         }
     }
 

@@ -6,6 +6,7 @@ use quota_store::Amounts;
 use smallvec::SmallVec;
 
 use crate::{
+    charge::ChargeTable,
     config::Actual,
     identity::QuotaIdentity,
     metrics,
@@ -127,11 +128,10 @@ impl QuotaHandle {
     }
 
     /// Takes no further reports, and says what each counter is charged.
-    pub(crate) fn close(&self, snapshot: &Snapshot) -> Amounts {
+    pub(crate) fn close(&self, table: &ChargeTable) -> Amounts {
         let mut reports = self.reports();
         reports.is_closed = true;
-        snapshot
-            .table
+        table
             .counters
             .iter()
             .map(|counter| {

@@ -95,16 +95,26 @@ fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensio
     }
 }
 
-/// Judges a token after its keys were fetched.
-#[cfg(feature = "jwt")]
-pub(crate) async fn identify_waiting(
-    jwt: &JwtIdentity,
-    token: &[u8],
-) -> Result<QuotaIdentity, Refusal> {
-    jwt.identify_token(token).await.map_err(|failure| match failure {
-        IdentifyFailure::Unauthenticated(refused) => Refusal::Unauthenticated(refused),
-        IdentifyFailure::Unavailable => Refusal::Unavailable {
-            retry_after_seconds: 1,
-        },
-    })
+impl Identified {
+    /// Who makes the request, once it is known.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(clippy::unused_async, reason = "only fetching keys waits")
+    )]
+    pub(crate) async fn known(self) -> Result<QuotaIdentity, Refusal> {
+        match self {
+            Self::Known(identity) => Ok(identity),
+            Self::Refused(refusal) => Err(refusal),
+            #[cfg(feature = "jwt")]
+            Self::Waiting(jwt, token) => {
+                let identified = jwt.identify_token(&token).await;
+                identified.map_err(|failure| match failure {
+                    IdentifyFailure::Unauthenticated(refused) => Refusal::Unauthenticated(refused),
+                    IdentifyFailure::Unavailable => Refusal::Unavailable {
+                        retry_after_seconds: 1,
+                    },
+                })
+            }
+        }
+    }
 }

@@ -43,6 +43,17 @@ id! {
     UserId
 }
 
+impl UserId {
+    /// What the ids of anonymous clients begin with; no other id holds a NUL.
+    pub const ANONYMOUS_PREFIX: &'static str = "\0ip:";
+
+    /// Whether this is a client without a token, counted by its address.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.as_str().starts_with(Self::ANONYMOUS_PREFIX)
+    }
+}
+
 id! {
     /// The id of an organisation or workspace. Its `Debug` does not show it.
     TenantId

@@ -1,0 +1,175 @@
+//! Building a layer.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use quota_store::{
+    Clock, DynCounterStore, SystemClock,
+    counter::guarded::{GuardOptions, GuardedStore},
+};
+
+use crate::{
+    config::{Config, ConfigErrors, StoreConfig, StoreUrl},
+    identify::Identifier,
+    layer::QuotaLayer,
+    metrics::LayerMetrics,
+    plans::PlanDirectory,
+    reload::Reloader,
+    runtime::{CurrentRuntime, Runtime},
+    settler::Settler,
+    shared::Shared,
+};
+
+/// Builds a [`QuotaLayer`] from a configuration.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is awaited"]
+pub struct Builder {
+    config: Config,
+    store: Option<OwnStore>,
+    directory: Option<Arc<dyn PlanDirectory>>,
+    clock: Arc<dyn Clock>,
+    watched: Option<PathBuf>,
+}
+
+/// A store that the application brings.
+struct OwnStore(Arc<dyn DynCounterStore>);
+
+impl std::fmt::Debug for OwnStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnStore")
+    }
+}
+
+/// The layer can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// `[identity]` contradicts itself, or its key can't be used.
+    #[error("[identity.jwt]: {0}")]
+    Identity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store can be reached and must not be used.
+    #[error("[store]: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The configuration asks for something that this build leaves out.
+    #[error("{setting} needs the feature `{feature}` of quota-layer, which this build leaves out")]
+    MissingFeature {
+        /// The setting.
+        setting: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// The file can't be watched.
+    #[error("{path} can't be watched for changes: {source}")]
+    Watch {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Builder {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            store: None,
+            directory: None,
+            clock: Arc::new(SystemClock),
+            watched: None,
+        }
+    }
+
+    /// Counts in this store instead of the one that `[store] url` names.
+    pub fn store(mut self, store: Arc<dyn DynCounterStore>) -> Self {
+        self.store = Some(OwnStore(store));
+        self
+    }
+
+    /// Asks this directory for plans that users and tenants were assigned.
+    pub fn plans(mut self, directory: Arc<dyn PlanDirectory>) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// Takes the time from this clock: of tokens, and of counters in memory.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Reads the configuration again from this file when it changes, and on
+    /// [`QuotaLayer::reload`].
+    pub fn watching(mut self, path: impl AsRef<Path>) -> Self {
+        self.watched = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Connects to the store and starts the background tasks on the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] where the settings can't be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing is left running.
+    pub async fn build(self) -> Result<QuotaLayer, StartError> {
+        for warning in self.config.warnings() {
+            tracing::warn!(target: "quota::config", "{warning}");
+        }
+        let identifier = Identifier::new(&self.config.identity, &self.clock)?;
+        let store = match self.store {
+            Some(OwnStore(store)) => store,
+            None => connect(&self.config.store, &self.clock).await?,
+        };
+        let config = &self.config.store;
+        let store = Arc::new(GuardedStore::new(
+            store,
+            GuardOptions {
+                timeout: config.timeout,
+                allow_max: config.allow_max,
+                local_share: config.local_share,
+            },
+        ));
+        let metrics = Arc::new(LayerMetrics::default());
+        let settler = Settler::start(
+            Arc::clone(&store),
+            config.reservation_ttl,
+            config.max_reservation,
+            Arc::clone(&metrics),
+        );
+        tracing::info!(
+            target: "quota::config",
+            revision = self.config.revision(),
+            "quotas are in force"
+        );
+        let shared = Arc::new(Shared {
+            runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier)),
+            store,
+            settler,
+            directory: self.directory,
+            metrics,
+        });
+        let reloader = Reloader::start(&shared, self.watched, self.clock)?;
+        Ok(QuotaLayer::from_parts(shared, reloader))
+    }
+}
+
+async fn connect(
+    config: &StoreConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn DynCounterStore>, StartError> {
+    match &config.url {
+        StoreUrl::Memory => Ok(memory(config, clock)),
+        StoreUrl::Redis { address } => redis(config, address, clock).await,
+    }
+}
+
+fn memory(config: &StoreConfig, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
+    todo!()
+}

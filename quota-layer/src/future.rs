@@ -1,0 +1,221 @@
+//! The future of a response.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    admit::Refused,
+    body::ResponseBody,
+    refusal::{Context as RefusalContext, Form},
+    request,
+    runtime::RequestRuntime,
+    settle::{Charge, Ending, Tell},
+};
+
+/// What the rules, the identity and the store say of a request.
+pub(crate) type AdmissionFuture = BoxFuture<'static, Result<Charge, Turned>>;
+
+/// A request that is turned away, under the configuration that it began with.
+#[derive(Debug)]
+pub(crate) struct Turned {
+    pub(crate) refused: Refused,
+    pub(crate) runtime: RequestRuntime,
+}
+
+pin_project! {
+    /// The future of a [`QuotaService`](crate::QuotaService).
+    ///
+    /// Dropped before the handler has answered, it gives back what was reserved.
+    pub struct ResponseFuture<S, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, ReqBody, S::Future, S::Response, S::Error>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[project_replace = StateOwned]
+    enum State<S, ReqBody, F, Res, E> {
+        // Passing => done
+        Passing { #[pin] inner: F },
+        // Admitting => Calling | done
+        Admitting {
+            service: S,
+            request: Request<ReqBody>,
+            admission: AdmissionFuture,
+            form: Form,
+        },
+        // Calling => Settling
+        Calling { #[pin] inner: F, charge: Charge },
+        // Settling => done
+        Settling {
+            answer: Result<Res, E>,
+            runtime: RequestRuntime,
+            settling: BoxFuture<'static, Tell>,
+        },
+        // Refused => done
+        Refused { turned: Turned, form: Form },
+        Done,
+    }
+}
+
+impl<S, ReqBody> ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    pub(crate) const fn passing(inner: S::Future) -> Self {
+        Self {
+            state: State::Passing { inner },
+        }
+    }
+
+    pub(crate) const fn admitting(
+        service: S,
+        request: Request<ReqBody>,
+        admission: AdmissionFuture,
+        form: Form,
+    ) -> Self {
+        Self {
+            state: State::Admitting {
+                service,
+                request,
+                admission,
+                form,
+            },
+        }
+    }
+
+    pub(crate) const fn refused(turned: Turned, form: Form) -> Self {
+        Self {
+            state: State::Refused { turned, form },
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Passing { inner } => {
+                    let answer = ready!(inner.poll(cx));
+                    state.set(State::Done);
+                    return Poll::Ready(answer.map(|response| response.map(ResponseBody::inner)));
+                }
+                StateProj::Admitting { admission, .. } => {
+                    let admission = ready!(admission.as_mut().poll(cx));
+                    state.as_mut().admitted(admission);
+                }
+                StateProj::Calling { inner, .. } => {
+                    let answer = ready!(inner.poll(cx));
+                    state.as_mut().answered(answer);
+                }
+                StateProj::Settling { settling, .. } => {
+                    let tell = ready!(settling.as_mut().poll(cx));
+                    return Poll::Ready(state.settled(&tell));
+                }
+                StateProj::Refused { .. } => return Poll::Ready(Ok(state.turned_away())),
+                StateProj::Done => unreachable!("a response future is polled after it was ready"),
+            }
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> State<S, ReqBody, S::Future, Response<ResBody>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    fn admitted(mut self: Pin<&mut Self>, admission: Result<Charge, Turned>) {
+        let StateOwned::Admitting {
+            mut service,
+            mut request,
+            form,
+            ..
+        } = self.as_mut().project_replace(Self::Done)
+        else {
+            return;
+        };
+        let next = match admission {
+            Ok(charge) => {
+                request::mark(&charge.shared, &mut request, charge.handle().clone());
+                let inner = service.call(request);
+                Self::Calling { inner, charge }
+            }
+            Err(turned) => Self::Refused { turned, form },
+        };
+        self.set(next);
+    }
+
+    fn answered(mut self: Pin<&mut Self>, answer: Result<Response<ResBody>, S::Error>) {
+        let StateOwned::Calling { charge, .. } = self.as_mut().project_replace(Self::Done) else {
+            return;
+        };
+        let ending = answer
+            .as_ref()
+            .map_or(Ending::Failed, |response| Ending::Answered(response.status()));
+        self.set(Self::Settling {
+            answer,
+            runtime: Arc::clone(&charge.runtime),
+            settling: Box::pin(charge.settle(ending)),
+        });
+    }
+
+    fn settled(
+        self: Pin<&mut Self>,
+        tell: &Tell,
+    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let StateOwned::Settling {
+            answer, runtime, ..
+        } = self.project_replace(Self::Done)
+        else {
+            unreachable!("only a settling future is settled");
+        };
+        answer.map(|mut response| {
+            tell.write(&runtime, response.headers_mut());
+            response.map(ResponseBody::inner)
+        })
+    }
+
+    fn turned_away(self: Pin<&mut Self>) -> Response<ResponseBody<ResBody>> {
+        let StateOwned::Refused { turned, form } = self.project_replace(Self::Done) else {
+            unreachable!("only a refused future is turned away");
+        };
+        let context = RefusalContext {
+            responses: &turned.runtime.config.responses,
+            attempt: turned.refused.attempt,
+            form,
+        };
+        let response = turned.refused.refusal.into_response(context);
+        response.map(ResponseBody::refusal)
+    }
+}
+
+impl<S, ReqBody> fmt::Debug for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! The service that the layer wraps others in.
+
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use quota_store::ReservationId;
+use tower_service::Service;
+
+use crate::{
+    admit::{Refused, admission},
+    body::ResponseBody,
+    future::{ResponseFuture, Turned},
+    headers,
+    identify::Identified,
+    refusal::{Form, Refusal},
+    request,
+    runtime::{RequestRuntime, Ruling},
+    shared::Shared,
+};
+
+/// Charges the requests of an inner service. See [`QuotaLayer`](crate::QuotaLayer).
+#[derive(Clone, Debug)]
+pub struct QuotaService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> QuotaService<S> {
+    pub(crate) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for QuotaService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ResBody: Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Nothing is reserved here: readiness may be asked for and never used.
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // The instance that reported ready must take the call; a fresh clone has not been polled.
+        let clone = self.inner.clone();
+        let mut ready = mem::replace(&mut self.inner, clone);
+        if request::is_charged_by(&self.shared, &request) {
+            return ResponseFuture::passing(ready.call(request));
+        }
+        let runtime = self.shared.runtime.load_full();
+        let refusal = match runtime.ruling(request::target(&request)) {
+            Ruling::Pass => return ResponseFuture::passing(ready.call(request)),
+            Ruling::Charge(rule) => return self.charge(ready, request, runtime, rule),
+            Ruling::Unmatched => Refusal::Unmatched,
+            Ruling::Misspelled => Refusal::Misspelled,
+        };
+        let refused = Refused {
+            attempt: ReservationId::generate(self.shared.store.now()),
+            refusal,
+        };
+        let form = Form::of(request.headers());
+        ResponseFuture::refused(Turned { refused, runtime }, form)
+    }
+}
+
+impl<S> QuotaService<S> {
+    fn charge<ReqBody>(
+        &self,
+        ready: S,
+        mut request: Request<ReqBody>,
+        runtime: RequestRuntime,
+        rule: usize,
+    ) -> ResponseFuture<S, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        headers::strip(request.headers_mut(), &runtime.config.responses);
+        let form = Form::of(request.headers());
+        let identified = runtime.identifier.identify(
+            &runtime.config.identity,
+            request.headers(),
+            request.extensions(),
+        );
+        let admission = admission(Arc::clone(&self.shared), runtime, rule, identified);
+        ResponseFuture::admitting(ready, request, Box::pin(admission), form)
+    }
+}
