@@ -1,1 +1,3 @@
-//! x
+//! Promises to users, one file per promise.
+
+mod protocol_model;
