@@ -2,18 +2,28 @@
 
 mod books;
 mod caller;
+mod flaws;
 mod properties;
 mod scenario;
 mod store;
 mod world;
 
-use scenario::{Administration, Budget, Flaw, Habits, Knows, Orphans, Scenario, Timing};
-use stateright::{Checker, HasDiscoveries, Model};
+use properties as p;
+use scenario::{Administration, Budget, Example, Habits, Knows, Orphans, Scenario, Timing};
+use stateright::{Checker, Model};
 
-const CALM: Budget = Budget {
+const NO_MISFORTUNE: Budget = Budget {
     doubles: 0,
     crashes: 0,
     losses: 0,
+};
+
+/// Once more than every age at which something is forgotten.
+const LONG: Timing = Timing {
+    ttl: 3,
+    patience: 2,
+    memory: 4,
+    horizon: 6,
 };
 
 const SHORT: Timing = Timing {
@@ -23,31 +33,170 @@ const SHORT: Timing = Timing {
     horizon: 3,
 };
 
-fn two_callers() -> Scenario {
-    Scenario {
-        callers: [Habits::PLAIN; 2],
-        hard: 1,
-        administration: Administration::None,
-        generation: None,
-        orphans: Orphans::Release,
-        time: SHORT,
-        budget: CALM,
-        flaw: None,
-    }
-}
+const REPEATS: Habits = Habits {
+    reserve_sends: 2,
+    ..Habits::PLAIN
+};
+
+/// Two callers want the one unit there is.
+const RIVALS: Scenario = Scenario {
+    callers: [Habits::PLAIN; 2],
+    hard: 1,
+    administration: Administration::None,
+    generation: None,
+    orphans: Orphans::Release,
+    time: SHORT,
+    budget: NO_MISFORTUNE,
+    flaw: None,
+    examples: &[],
+};
+
+/// One caller lives through everything that can go wrong.
+const LONE: Scenario = Scenario {
+    callers: [
+        Habits {
+            renewals: 1,
+            ..REPEATS
+        },
+        Habits::ABSENT,
+    ],
+    time: LONG,
+    budget: Budget {
+        doubles: 1,
+        crashes: 1,
+        losses: 1,
+    },
+    ..RIVALS
+};
+
+/// An administrator lowers the limit from two to one, under a cached and a fresh plan.
+const LOWERED: Scenario = Scenario {
+    callers: [
+        Habits {
+            knows: Knows::Cached,
+            ..Habits::PLAIN
+        },
+        Habits {
+            knows: Knows::Fresh,
+            ..Habits::PLAIN
+        },
+    ],
+    hard: 2,
+    administration: Administration::Lower(1),
+    generation: Some(0),
+    ..RIVALS
+};
 
 #[track_caller]
-fn check(scenario: Scenario) {
-    let checker = scenario.checker().spawn_bfs().join();
+fn check(scenario: &Scenario, examples: &'static [Example]) {
+    let checked = Scenario {
+        examples,
+        ..scenario.clone()
+    };
+    let checker = checked.checker().spawn_bfs().join();
     checker.assert_properties();
-    println!("unique {} generated {} depth {}", checker.unique_state_count(), checker.state_count(), checker.max_depth());
+    println!(
+        "{} states, depth {}",
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
 }
 
 #[test]
-fn a() { check(two_callers()); }
+fn rivals_never_share_the_last_unit() {
+    let budget = Budget {
+        doubles: 1,
+        crashes: 1,
+        losses: 0,
+    };
+    let scenario = Scenario { budget, ..RIVALS };
+    check(
+        &scenario,
+        &[p::ONE_IS_REFUSED, p::LATE_COMMIT, p::ABORT_OVERTAKES],
+    );
+}
+
 #[test]
-fn b() { check(Scenario{ budget: Budget{doubles:1,crashes:1,losses:0}, ..two_callers()}); }
+fn rivals_that_send_again_never_share_the_last_unit() {
+    let callers = [REPEATS, REPEATS];
+    let scenario = Scenario { callers, ..RIVALS };
+    check(&scenario, &[p::LATE_COMMIT]);
+}
+
 #[test]
-fn c() { check(Scenario{ callers:[Habits{reserve_sends:2, ..Habits::PLAIN}; 2], ..two_callers()}); }
+fn a_lone_request_counts_once_whatever_happens() {
+    check(
+        &LONE,
+        &[
+            p::LATE_COMMIT,
+            p::TOO_OLD,
+            p::LATE_IN_OTHER_EPOCH,
+            p::ABORT_OVERTAKES,
+        ],
+    );
+}
+
 #[test]
-fn d() { check(Scenario{ callers:[Habits{reserve_sends:2, renewals:1, ..Habits::PLAIN}, Habits::ABSENT], time: Timing{ttl:3,patience:2,memory:4,horizon:7}, budget: Budget{doubles:1,crashes:1,losses:1}, ..two_callers()}); }
+fn orphans_are_charged_once_where_the_plan_says_so() {
+    let scenario = Scenario {
+        orphans: Orphans::Charge,
+        ..LONE
+    };
+    check(&scenario, &[p::ORPHAN_IS_CHARGED]);
+}
+
+#[test]
+fn actual_amounts_are_charged_and_not_the_held_ones() {
+    let callers = [
+        Habits {
+            amount: 2,
+            charge: 1,
+            ..Habits::PLAIN
+        },
+        Habits {
+            amount: 1,
+            charge: 2,
+            ..Habits::PLAIN
+        },
+    ];
+    let scenario = Scenario {
+        callers,
+        hard: 2,
+        budget: Budget {
+            doubles: 1,
+            ..NO_MISFORTUNE
+        },
+        ..RIVALS
+    };
+    check(&scenario, &[p::BOTH_ARE_CHARGED]);
+}
+
+#[test]
+fn a_reset_leaves_reservations_alone() {
+    let scenario = Scenario {
+        hard: 2,
+        administration: Administration::Reset,
+        budget: Budget {
+            doubles: 1,
+            ..NO_MISFORTUNE
+        },
+        ..RIVALS
+    };
+    check(&scenario, &[p::RESET_IN_FLIGHT, p::BOTH_ARE_CHARGED]);
+}
+
+#[test]
+fn a_lowered_limit_holds_from_the_moment_the_store_knows_it() {
+    check(&LOWERED, &[p::BOTH_ARE_CHARGED, p::LOWERED_BELOW_USED]);
+}
+
+#[test]
+fn a_plan_that_the_store_never_saw_is_taken_from_a_fresh_caller() {
+    let fresh = LOWERED.callers[1];
+    let scenario = Scenario {
+        callers: [fresh, fresh],
+        generation: None,
+        ..LOWERED
+    };
+    check(&scenario, &[p::BOTH_ARE_CHARGED]);
+}

@@ -144,9 +144,4 @@ impl Caller {
                 | Phase::Dead(Outcome::Succeeded)
         )
     }
-
-    /// Whether it has the store's word that it is over, or needs none.
-    pub(super) const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Finished(_))
-    }
 }

@@ -4,8 +4,8 @@ use stateright::Property;
 
 use super::{
     books::Fault,
-    caller::{Caller, End, Phase},
-    scenario::{Orphans, Scenario},
+    caller::{Caller, End, Message, Phase, Sends},
+    scenario::{Example, Orphans, Scenario},
     store::MarkerKind,
     world::World,
 };
@@ -21,7 +21,13 @@ pub(super) const NO_LITTER: &str = "only what is not normal leaves a marker, and
 pub(super) const SUMS_AGREE: &str = "reserved is the sum of what is live, reset or not";
 pub(super) const NEWEST_PLAN_WORKS: &str = "whoever loaded the newest plan is not told it is stale";
 
-pub(super) fn all() -> Vec<Property<Scenario>> {
+pub(super) fn all(scenario: &Scenario) -> Vec<Property<Scenario>> {
+    let examples = (scenario.examples.iter())
+        .map(|example| Property::sometimes(example.name, example.condition));
+    invariants().into_iter().chain(examples).collect()
+}
+
+fn invariants() -> Vec<Property<Scenario>> {
     vec![
         Property::always(NEVER_OVER_ADMITS, |_, world: &World| {
             world.books.fault != Some(Fault::OverAdmitted)
@@ -38,9 +44,11 @@ pub(super) fn all() -> Vec<Property<Scenario>> {
                 && (world.store.live.iter().flatten()).all(|live| live.expires_at >= world.now)
         }),
         Property::always(ENDS_ONCE, |_, world: &World| {
-            world.books.entries.iter().all(|entry| {
-                entry.holds <= 1 && entry.ends <= entry.holds && entry.charges <= 1
-            })
+            world
+                .books
+                .entries
+                .iter()
+                .all(|entry| entry.holds <= 1 && entry.ends <= entry.holds && entry.charges <= 1)
         }),
         Property::always(NOTHING_STAYS_HELD, nothing_stays_held),
         Property::always(NO_LITTER, no_litter),
@@ -117,4 +125,66 @@ fn no_litter(scenario: &Scenario, world: &World) -> bool {
             let expected = !normal(caller) || world.books.entries[id].expired;
             expected || data_was_lost(world) || world.store.markers[id].is_none()
         })
+}
+
+pub(super) const BOTH_ARE_CHARGED: Example = Example {
+    name: "both callers are charged",
+    condition: |_, world| ended(world, 0, End::Charged) && ended(world, 1, End::Charged),
+};
+
+pub(super) const ONE_IS_REFUSED: Example = Example {
+    name: "one caller is refused and the other charged",
+    condition: |_, world| ended(world, 0, End::Refused) && ended(world, 1, End::Charged),
+};
+
+pub(super) const LATE_COMMIT: Example = Example {
+    name: "a commit comes after its reservation was reaped",
+    condition: |_, world| {
+        ended(world, 0, End::Charged) && world.books.entries[0].expired && world.books.unheld > 0
+    },
+};
+
+pub(super) const TOO_OLD: Example = Example {
+    name: "a commit is older than the store remembers",
+    condition: |_, world| ended(world, 0, End::TooOld),
+};
+
+pub(super) const LATE_IN_OTHER_EPOCH: Example = Example {
+    name: "a commit whose reservation was lost with the data is charged",
+    condition: |_, world| {
+        data_was_lost(world)
+            && ended(world, 0, End::Charged)
+            && world.books.entries[0].holds == 0
+            && world.books.entries[0].charges == 1
+    },
+};
+
+pub(super) const ABORT_OVERTAKES: Example = Example {
+    name: "an abort overtakes its reserve",
+    condition: |_, world| {
+        ended(world, 0, End::Aborted)
+            && world.books.entries[0].holds == 0
+            && world.network.contains(&Message::Reserve(0, Sends::Once))
+    },
+};
+
+pub(super) const ORPHAN_IS_CHARGED: Example = Example {
+    name: "the units of a dead caller are charged",
+    condition: |_, world| {
+        matches!(world.callers[0].phase, Phase::Dead(_)) && world.books.entries[0].charges == 1
+    },
+};
+
+pub(super) const RESET_IN_FLIGHT: Example = Example {
+    name: "a reset finds one commit done and one reservation live",
+    condition: |_, world| world.books.wiped > 0 && world.store.reserved > 0,
+};
+
+pub(super) const LOWERED_BELOW_USED: Example = Example {
+    name: "the limit is lowered below what is used",
+    condition: |_, world| world.books.lowered && world.store.used > world.directory.hard,
+};
+
+fn ended(world: &World, id: usize, end: End) -> bool {
+    world.callers[id].phase == Phase::Finished(end)
 }

@@ -1,5 +1,7 @@
 //! What one check is about: its callers, its limits in time and number, and its flaw.
 
+use super::world::World;
+
 /// How many callers a world has; each makes one reservation.
 pub(super) const CALLERS: usize = 2;
 
@@ -18,6 +20,15 @@ pub(super) struct Scenario {
     pub(super) budget: Budget,
     /// The deliberate error of this check.
     pub(super) flaw: Option<Flaw>,
+    /// What must be reachable, so that the check is about something.
+    pub(super) examples: &'static [Example],
+}
+
+/// Something that happens in at least one state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Example {
+    pub(super) name: &'static str,
+    pub(super) condition: fn(&Scenario, &World) -> bool,
 }
 
 /// What one caller may do.
@@ -104,6 +115,10 @@ pub(super) struct Budget {
     pub(super) losses: u8,
 }
 
+/// How many expired reservations a reserve reaps before it decides: the 64 of the protocol, seen
+/// from those that come after them.
+pub(super) const REAP_BATCH: usize = 0;
+
 /// How long the markers *aborted* and *settled* outlive `not_after`.
 pub(super) const MARKER_GRACE: u8 = 1;
 
@@ -120,12 +135,11 @@ pub(super) enum Flaw {
     EpochIsComparedBeforeAge,
     AgeIsComparedWithoutItsLastInstant,
     LiveCommitOfOtherEpochIsForgotten,
-    SettledMarkerDoesNotStopOtherEpoch,
     GenerationIsNotChecked,
     FreshGenerationDoesNotAdvance,
     ResetDropsReservations,
     RenewalIsIgnored,
-    DenialDoesNotReapAll,
+    DenialDoesNotReap,
     RefusedCopiesAreNotAborted,
     LateAnswerIsBelieved,
     ReserveSentOnceIsDoubled,

@@ -3,7 +3,7 @@
 use super::{
     books::{Books, Fault},
     caller::{Answer, Caller, Confirmed, KnownPlan, Sends, Settled},
-    scenario::{Administration, CALLERS, Flaw, Knows, MARKER_GRACE, Orphans, Scenario},
+    scenario::{Administration, CALLERS, Flaw, Knows, MARKER_GRACE, Orphans, REAP_BATCH, Scenario},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,8 +96,8 @@ impl Step<'_> {
             return Answer::Refused;
         }
         let amount = self.scenario.callers[id].amount;
-        self.reap(1);
-        if !self.fits(amount, plan.hard) && !self.has(Flaw::DenialDoesNotReapAll) {
+        self.reap(REAP_BATCH);
+        if !self.fits(amount, plan.hard) && !self.has(Flaw::DenialDoesNotReap) {
             self.reap(CALLERS);
         }
         if !self.fits(amount, plan.hard) {
@@ -193,14 +193,11 @@ impl Step<'_> {
             Some(MarkerKind::Expired) => {
                 self.charge(id, 0);
                 self.remember(id, MarkerKind::Late);
-                return Settled::Late;
+                Settled::Late
             }
-            Some(MarkerKind::Settled | MarkerKind::Aborted)
-                if other_epoch && self.has(Flaw::SettledMarkerDoesNotStopOtherEpoch) => {}
-            Some(_) => return Settled::Already,
-            None => {}
+            Some(_) => Settled::Already,
+            None => self.commit_unknown(id, confirmed),
         }
-        self.commit_unknown(id, confirmed)
     }
 
     /// A commit of which the store has neither a reservation nor a marker.
@@ -258,9 +255,7 @@ impl Step<'_> {
     /// Ends at most this many reservations whose time to live is over.
     pub(super) fn reap(&mut self, at_most: usize) {
         let expired: Vec<usize> = (0..CALLERS)
-            .filter(|&id| {
-                self.store.live[id].is_some_and(|live| live.expires_at <= self.now)
-            })
+            .filter(|&id| self.store.live[id].is_some_and(|live| live.expires_at <= self.now))
             .take(at_most)
             .collect();
         for id in expired {
