@@ -63,7 +63,7 @@ const LONE: Scenario = Scenario {
     time: LONG,
     budget: Budget {
         doubles: 1,
-        crashes: 1,
+        crashes: 0,
         losses: 1,
     },
     ..RIVALS
@@ -101,6 +101,32 @@ fn check(scenario: &Scenario, examples: &'static [Example]) {
         checker.max_depth()
     );
 }
+
+/// A caller corrects its commit while another is charged, and the store may lose all data.
+const CORRECTED: Scenario = Scenario {
+    callers: [
+        Habits {
+            amount: 2,
+            charge: 2,
+            gives_back: 1,
+            ..Habits::PLAIN
+        },
+        Habits::PLAIN,
+    ],
+    hard: 3,
+    budget: Budget {
+        doubles: 1,
+        crashes: 0,
+        losses: 1,
+    },
+    time: Timing {
+        ttl: 2,
+        patience: 1,
+        memory: 2,
+        horizon: 2,
+    },
+    ..RIVALS
+};
 
 #[test]
 fn rivals_never_share_the_last_unit() {
@@ -140,6 +166,11 @@ fn a_lone_request_counts_once_whatever_happens() {
 fn orphans_are_charged_once_where_the_plan_says_so() {
     let scenario = Scenario {
         orphans: Orphans::Charge,
+        budget: Budget {
+            doubles: 1,
+            crashes: 1,
+            losses: 0,
+        },
         ..LONE
     };
     check(&scenario, &[p::ORPHAN_IS_CHARGED]);
@@ -169,6 +200,11 @@ fn actual_amounts_are_charged_and_not_the_held_ones() {
         ..RIVALS
     };
     check(&scenario, &[p::BOTH_ARE_CHARGED]);
+}
+
+#[test]
+fn a_correction_counts_once_and_only_where_its_commit_did() {
+    check(&CORRECTED, &[p::LOST_AND_CORRECTED]);
 }
 
 #[test]

@@ -22,8 +22,7 @@ pub(super) struct Entry {
     pub(super) holds: u8,
     pub(super) ends: u8,
     pub(super) charges: u8,
-    /// What was charged in all.
-    pub(super) charged: u8,
+    pub(super) corrections: u8,
     pub(super) expired: bool,
     /// The caller has the store's word that its units are held until then.
     pub(super) promised_until: u8,
@@ -56,9 +55,7 @@ impl Books {
 
     /// Charged `units`, for which `held` units had been held until now.
     pub(super) fn charged(&mut self, caller: usize, units: u8, held: u8) {
-        let entry = &mut self.entries[caller];
-        entry.charges += 1;
-        entry.charged += units;
+        self.entries[caller].charges += 1;
         self.unheld += units.saturating_sub(held);
     }
 

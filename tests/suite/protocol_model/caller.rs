@@ -39,6 +39,8 @@ pub(super) enum End {
     Refused,
     /// Its commit was acknowledged.
     Charged,
+    /// Its correction was acknowledged too.
+    Corrected,
     /// Its commit was older than the store remembers.
     TooOld,
     Released,
@@ -99,6 +101,7 @@ pub(super) enum Message {
     Commit(usize),
     Release(usize),
     Abort(usize),
+    Correct(usize),
     /// Sent at this instant.
     Renew(usize, u8),
     Reset,
@@ -140,7 +143,7 @@ impl Caller {
         matches!(
             self.phase,
             Phase::Committing
-                | Phase::Finished(End::Charged | End::TooOld)
+                | Phase::Finished(End::Charged | End::Corrected | End::TooOld)
                 | Phase::Dead(Outcome::Succeeded)
         )
     }

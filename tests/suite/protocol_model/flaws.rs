@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
-    LONE, LOWERED, REPEATS, RIVALS, properties as p,
+    CORRECTED, LONE, LOWERED, REPEATS, RIVALS, properties as p,
     scenario::{Administration, Budget, Flaw, Scenario},
 };
 
@@ -47,7 +47,8 @@ fn a_reserve_needs_a_last_moment() {
 
 #[test]
 fn a_copy_of_a_reserve_must_be_recognised() {
-    breaks(Flaw::CopyOfReserveIsNotRecognised, &LONE, p::ENDS_ONCE);
+    let roomy = Scenario { hard: 2, ..LONE };
+    breaks(Flaw::CopyOfReserveIsNotRecognised, &roomy, p::ENDS_ONCE);
 }
 
 #[test]
@@ -145,4 +146,18 @@ fn an_answer_that_comes_after_the_abort_must_be_ignored() {
         ..LONE
     };
     breaks(Flaw::LateAnswerIsBelieved, &scenario, p::CHARGES_EXACTLY);
+}
+
+#[test]
+fn a_correction_needs_a_marker_and_its_commit() {
+    breaks(
+        Flaw::CorrectionIsNotIdempotent,
+        &CORRECTED,
+        p::CORRECTED_ONCE,
+    );
+    breaks(
+        Flaw::CorrectionOfLostCommitIsApplied,
+        &CORRECTED,
+        p::CORRECTED_ONCE,
+    );
 }

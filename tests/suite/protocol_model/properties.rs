@@ -19,6 +19,7 @@ pub(super) const ENDS_ONCE: &str = "a reservation is held once, ends once and is
 pub(super) const NOTHING_STAYS_HELD: &str = "a settled request holds nothing, whatever arrives";
 pub(super) const NO_LITTER: &str = "only what is not normal leaves a marker, and for a time";
 pub(super) const SUMS_AGREE: &str = "reserved is the sum of what is live, reset or not";
+pub(super) const CORRECTED_ONCE: &str = "a correction counts once, and only where its commit did";
 pub(super) const NEWEST_PLAN_WORKS: &str = "whoever loaded the newest plan is not told it is stale";
 
 pub(super) fn all(scenario: &Scenario) -> Vec<Property<Scenario>> {
@@ -49,6 +50,13 @@ fn invariants() -> Vec<Property<Scenario>> {
                 .entries
                 .iter()
                 .all(|entry| entry.holds <= 1 && entry.ends <= entry.holds && entry.charges <= 1)
+        }),
+        Property::always(CORRECTED_ONCE, |_, world: &World| {
+            world
+                .books
+                .entries
+                .iter()
+                .all(|entry| entry.corrections <= entry.charges)
         }),
         Property::always(NOTHING_STAYS_HELD, nothing_stays_held),
         Property::always(NO_LITTER, no_litter),
@@ -81,8 +89,11 @@ fn charges_exactly(scenario: &Scenario, world: &World) -> bool {
         if orphaned {
             least += habits.amount;
             most += habits.amount;
+        } else if caller.phase == Phase::Finished(End::Corrected) {
+            least += habits.charge - habits.gives_back;
+            most += habits.charge - habits.gives_back;
         } else if caller.phase == Phase::Finished(End::Charged) {
-            least += habits.charge;
+            least += habits.charge - habits.gives_back;
             most += habits.charge;
         } else if caller.succeeded() {
             most += habits.charge;
@@ -117,7 +128,7 @@ fn no_litter(scenario: &Scenario, world: &World) -> bool {
         caller.sends == 1
             && matches!(
                 caller.phase,
-                Phase::Finished(End::Charged | End::Released | End::Refused)
+                Phase::Finished(End::Charged | End::Corrected | End::Released | End::Refused)
             )
     };
     in_time
@@ -156,6 +167,16 @@ pub(super) const LATE_IN_OTHER_EPOCH: Example = Example {
             && ended(world, 0, End::Charged)
             && world.books.entries[0].holds == 0
             && world.books.entries[0].charges == 1
+    },
+};
+
+pub(super) const LOST_AND_CORRECTED: Example = Example {
+    name: "a correction comes for a commit that was lost, and another caller is charged",
+    condition: |_, world| {
+        data_was_lost(world)
+            && ended(world, 0, End::Corrected)
+            && world.books.entries[0].charges == 0
+            && world.store.used > 0
     },
 };
 

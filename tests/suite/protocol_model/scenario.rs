@@ -42,6 +42,8 @@ pub(super) struct Habits {
     pub(super) reserve_sends: u8,
     /// How often it may renew its reservation.
     pub(super) renewals: u8,
+    /// What it gives back after its commit, by a correction.
+    pub(super) gives_back: u8,
     /// How it comes to know the limit.
     pub(super) knows: Knows,
 }
@@ -53,6 +55,7 @@ impl Habits {
         charge: 1,
         reserve_sends: 1,
         renewals: 0,
+        gives_back: 0,
         knows: Knows::Untracked,
     };
 
@@ -143,4 +146,6 @@ pub(super) enum Flaw {
     RefusedCopiesAreNotAborted,
     LateAnswerIsBelieved,
     ReserveSentOnceIsDoubled,
+    CorrectionIsNotIdempotent,
+    CorrectionOfLostCommitIsApplied,
 }

@@ -15,6 +15,8 @@ pub(super) struct Store {
     pub(super) generation: Option<u8>,
     pub(super) live: [Option<Live>; CALLERS],
     pub(super) markers: [Option<Marker>; CALLERS],
+    /// When the markers of corrections are gone.
+    pub(super) corrected_until: [Option<u8>; CALLERS],
     /// The marker of the one act of administration.
     pub(super) was_reset: bool,
 }
@@ -62,6 +64,7 @@ impl Store {
             generation,
             live: [None; CALLERS],
             markers: [None; CALLERS],
+            corrected_until: [None; CALLERS],
             was_reset: false,
         }
     }
@@ -239,6 +242,30 @@ impl Step<'_> {
         if !self.has(Flaw::AbortLeavesNoMarker) {
             self.mark_until_copies_are_void(id, caller, MarkerKind::Aborted);
         }
+    }
+
+    pub(super) fn correct(&mut self, id: usize, caller: &Caller) {
+        let Some(confirmed) = caller.confirmed else {
+            return;
+        };
+        let repeated = self.store.corrected_until[id].is_some();
+        if repeated && !self.has(Flaw::CorrectionIsNotIdempotent) {
+            return;
+        }
+        let memory = self.scenario.time.memory;
+        if self.now >= confirmed.reserved_at + memory {
+            return;
+        }
+        let charged_late =
+            self.store.markers[id].is_some_and(|marker| marker.kind == MarkerKind::Late);
+        let lost = confirmed.epoch != self.store.epoch && !charged_late;
+        if lost && !self.has(Flaw::CorrectionOfLostCommitIsApplied) {
+            return;
+        }
+        let units = self.scenario.callers[id].gives_back;
+        self.store.used = self.store.used.saturating_sub(units);
+        self.store.corrected_until[id] = Some(self.now + memory);
+        self.books.entries[id].corrections += 1;
     }
 
     /// Returns whether it is held.

@@ -38,6 +38,7 @@ pub(super) enum Action {
     Fail(usize),
     Renew(usize),
     SettleAgain(usize),
+    Correct(usize),
     StopAborting(usize),
     Die(usize),
     LoseData,
@@ -146,6 +147,10 @@ impl Scenario {
                     actions.push(Action::StopAborting(id));
                 }
             }
+            Phase::Finished(End::Charged) if self.callers[id].gives_back > 0 => {
+                actions.push(Action::Correct(id));
+                return;
+            }
             Phase::Finished(_) | Phase::Dead(_) => return,
         }
         if caller.renewals_left > 0 && matches!(caller.phase, Phase::Holding | Phase::Committing) {
@@ -179,7 +184,11 @@ impl Message {
     const fn is_answered_at_once(self) -> bool {
         matches!(
             self,
-            Self::Commit(_) | Self::Release(_) | Self::Abort(_) | Self::Renew(..)
+            Self::Commit(_)
+                | Self::Release(_)
+                | Self::Abort(_)
+                | Self::Correct(_)
+                | Self::Renew(..)
         )
     }
 }
@@ -211,6 +220,7 @@ impl World {
                 self.network.insert(Message::Renew(id, self.now));
             }
             Action::SettleAgain(id) => self.send_settle(id),
+            Action::Correct(id) => drop(self.network.replace(Message::Correct(id))),
             Action::StopAborting(id) => self.callers[id].phase = Phase::Finished(End::GaveUp),
             Action::Die(id) => self.die(id),
             Action::LoseData => {
@@ -244,6 +254,9 @@ impl World {
         self.now += 1;
         for marker in &mut self.store.markers {
             marker.take_if(|marker| marker.until <= self.now);
+        }
+        for until in &mut self.store.corrected_until {
+            until.take_if(|until| *until <= self.now);
         }
     }
 
@@ -313,6 +326,11 @@ impl World {
                 let caller = self.callers[id].clone();
                 self.step(scenario).abort(id, &caller);
                 self.finish(id, Phase::Aborting, End::Aborted, reply);
+            }
+            Message::Correct(id) => {
+                let caller = self.callers[id].clone();
+                self.step(scenario).correct(id, &caller);
+                self.finish(id, Phase::Finished(End::Charged), End::Corrected, reply);
             }
             Message::Renew(id, sent_at) => {
                 let held = self.step(scenario).renew(id);
