@@ -33,6 +33,12 @@ const SHORT: Timing = Timing {
     horizon: 3,
 };
 
+/// Up to the first expiry.
+const UNTIL_EXPIRY: Timing = Timing {
+    horizon: 2,
+    ..SHORT
+};
+
 const REPEATS: Habits = Habits {
     reserve_sends: 2,
     ..Habits::PLAIN
@@ -84,6 +90,7 @@ const LOWERED: Scenario = Scenario {
     hard: 2,
     administration: Administration::Lower(1),
     generation: Some(0),
+    time: UNTIL_EXPIRY,
     ..RIVALS
 };
 
@@ -119,12 +126,7 @@ const CORRECTED: Scenario = Scenario {
         crashes: 0,
         losses: 1,
     },
-    time: Timing {
-        ttl: 2,
-        patience: 1,
-        memory: 2,
-        horizon: 2,
-    },
+    time: UNTIL_EXPIRY,
     ..RIVALS
 };
 
@@ -212,6 +214,7 @@ fn a_reset_leaves_reservations_alone() {
     let scenario = Scenario {
         hard: 2,
         administration: Administration::Reset,
+        time: UNTIL_EXPIRY,
         budget: Budget {
             doubles: 1,
             ..NO_MISFORTUNE

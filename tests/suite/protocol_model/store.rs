@@ -244,28 +244,29 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn correct(&mut self, id: usize, caller: &Caller) {
+    pub(super) fn correct(&mut self, id: usize, caller: &Caller) -> Settled {
         let Some(confirmed) = caller.confirmed else {
-            return;
+            return Settled::Already;
         };
         let repeated = self.store.corrected_until[id].is_some();
         if repeated && !self.has(Flaw::CorrectionIsNotIdempotent) {
-            return;
+            return Settled::Already;
         }
         let memory = self.scenario.time.memory;
         if self.now >= confirmed.reserved_at + memory {
-            return;
+            return Settled::TooOld;
         }
         let charged_late =
             self.store.markers[id].is_some_and(|marker| marker.kind == MarkerKind::Late);
         let lost = confirmed.epoch != self.store.epoch && !charged_late;
         if lost && !self.has(Flaw::CorrectionOfLostCommitIsApplied) {
-            return;
+            return Settled::Already;
         }
         let units = self.scenario.callers[id].gives_back;
         self.store.used = self.store.used.saturating_sub(units);
         self.store.corrected_until[id] = Some(self.now + memory);
         self.books.entries[id].corrections += 1;
+        Settled::Done
     }
 
     /// Returns whether it is held.

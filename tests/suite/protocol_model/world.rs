@@ -329,8 +329,11 @@ impl World {
             }
             Message::Correct(id) => {
                 let caller = self.callers[id].clone();
-                self.step(scenario).correct(id, &caller);
-                self.finish(id, Phase::Finished(End::Charged), End::Corrected, reply);
+                let end = match self.step(scenario).correct(id, &caller) {
+                    Settled::TooOld => End::Charged,
+                    Settled::Done | Settled::Late | Settled::Already => End::Corrected,
+                };
+                self.finish(id, Phase::Finished(End::Charged), end, reply);
             }
             Message::Renew(id, sent_at) => {
                 let held = self.step(scenario).renew(id);
