@@ -1,4 +1,26 @@
-//! A model of `docs/protocol.md`.
+//! An exhaustive model of `docs/protocol.md`.
+//!
+//! Callers, a network and one counter of the store, checked state by state with `stateright`. The
+//! store does exactly what the page says, in its order; each deliberate departure from it is a
+//! [`scenario::Flaw`], and `flaws` shows that the check finds it.
+//!
+//! **In the model:** reserve, commit, release, abort, renewal, correction, expiry by a reserve, by
+//! a read and by the sweep, `not_after`, `Sends`, every marker with its end, epochs, `TooOld`, both
+//! fates of orphans, generations (untracked, cached, fresh), a reset and a lowered limit. Every
+//! message may be delayed for ever (which is its loss), overtake others, be doubled, and lose its
+//! reply. A caller may die at any moment, the store may lose all data at any moment, and time may
+//! pass between any two steps.
+//!
+//! **Bounded:** two callers with one request each, two sends of a reserve, one renewal, one or no
+//! double, death and loss, and few instants (see [`scenario::Timing`]). Settling is sent again
+//! without bound. The batch of 64 that a reserve reaps is 0.
+//!
+//! **Not in the model:** windows (a request has one counter, so one window), several counters of a
+//! request, reservations in flight of a user, a clock that steps back. An invariant that holds in
+//! every state holds whenever a caller stops, so most checks need no death of their own.
+//!
+//! The number of states stands in each test: 37 129 to 226 540, 960 809 in all, in about 30 s on
+//! one core in a debug build.
 
 mod books;
 mod caller;
@@ -94,21 +116,6 @@ const LOWERED: Scenario = Scenario {
     ..RIVALS
 };
 
-#[track_caller]
-fn check(scenario: &Scenario, examples: &'static [Example]) {
-    let checked = Scenario {
-        examples,
-        ..scenario.clone()
-    };
-    let checker = checked.checker().spawn_bfs().join();
-    checker.assert_properties();
-    println!(
-        "{} states, depth {}",
-        checker.unique_state_count(),
-        checker.max_depth()
-    );
-}
-
 /// A caller corrects its commit while another is charged, and the store may lose all data.
 const CORRECTED: Scenario = Scenario {
     callers: [
@@ -130,6 +137,18 @@ const CORRECTED: Scenario = Scenario {
     ..RIVALS
 };
 
+/// Checks every state; there are exactly this many, or the model has changed.
+#[track_caller]
+fn check(scenario: &Scenario, states: usize, examples: &'static [Example]) {
+    let scenario = Scenario {
+        examples,
+        ..scenario.clone()
+    };
+    let checker = scenario.checker().spawn_bfs().join();
+    checker.assert_properties();
+    assert_eq!(checker.unique_state_count(), states);
+}
+
 #[test]
 fn rivals_never_share_the_last_unit() {
     let budget = Budget {
@@ -140,6 +159,7 @@ fn rivals_never_share_the_last_unit() {
     let scenario = Scenario { budget, ..RIVALS };
     check(
         &scenario,
+        85_550,
         &[p::ONE_IS_REFUSED, p::LATE_COMMIT, p::ABORT_OVERTAKES],
     );
 }
@@ -148,13 +168,14 @@ fn rivals_never_share_the_last_unit() {
 fn rivals_that_send_again_never_share_the_last_unit() {
     let callers = [REPEATS, REPEATS];
     let scenario = Scenario { callers, ..RIVALS };
-    check(&scenario, &[p::LATE_COMMIT]);
+    check(&scenario, 226_540, &[p::LATE_COMMIT]);
 }
 
 #[test]
 fn a_lone_request_counts_once_whatever_happens() {
     check(
         &LONE,
+        207_920,
         &[
             p::LATE_COMMIT,
             p::TOO_OLD,
@@ -175,7 +196,7 @@ fn orphans_are_charged_once_where_the_plan_says_so() {
         },
         ..LONE
     };
-    check(&scenario, &[p::ORPHAN_IS_CHARGED]);
+    check(&scenario, 89_392, &[p::ORPHAN_IS_CHARGED]);
 }
 
 #[test]
@@ -201,12 +222,12 @@ fn actual_amounts_are_charged_and_not_the_held_ones() {
         },
         ..RIVALS
     };
-    check(&scenario, &[p::BOTH_ARE_CHARGED]);
+    check(&scenario, 37_129, &[p::BOTH_ARE_CHARGED]);
 }
 
 #[test]
 fn a_correction_counts_once_and_only_where_its_commit_did() {
-    check(&CORRECTED, &[p::LOST_AND_CORRECTED]);
+    check(&CORRECTED, 111_820, &[p::LOST_AND_CORRECTED]);
 }
 
 #[test]
@@ -221,12 +242,20 @@ fn a_reset_leaves_reservations_alone() {
         },
         ..RIVALS
     };
-    check(&scenario, &[p::RESET_IN_FLIGHT, p::BOTH_ARE_CHARGED]);
+    check(
+        &scenario,
+        77_354,
+        &[p::RESET_IN_FLIGHT, p::BOTH_ARE_CHARGED],
+    );
 }
 
 #[test]
 fn a_lowered_limit_holds_from_the_moment_the_store_knows_it() {
-    check(&LOWERED, &[p::BOTH_ARE_CHARGED, p::LOWERED_BELOW_USED]);
+    check(
+        &LOWERED,
+        45_928,
+        &[p::BOTH_ARE_CHARGED, p::LOWERED_BELOW_USED],
+    );
 }
 
 #[test]
@@ -237,5 +266,5 @@ fn a_plan_that_the_store_never_saw_is_taken_from_a_fresh_caller() {
         generation: None,
         ..LOWERED
     };
-    check(&scenario, &[p::BOTH_ARE_CHARGED]);
+    check(&scenario, 79_176, &[p::BOTH_ARE_CHARGED]);
 }

@@ -110,7 +110,7 @@ pub(super) enum Message {
 }
 
 impl Caller {
-    pub(super) fn new(habits: &Habits, hard: u8) -> Self {
+    pub(super) fn new(habits: Habits, hard: u8) -> Self {
         let plan = KnownPlan {
             generation: 0,
             hard,

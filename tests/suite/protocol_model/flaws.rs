@@ -16,12 +16,16 @@ fn breaks(flaw: Flaw, scenario: &Scenario, property: &'static str) {
         flaw: Some(flaw),
         ..scenario.clone()
     };
-    let checker = (flawed.checker())
+    has_counterexample(flawed, property);
+}
+
+#[track_caller]
+fn has_counterexample(scenario: Scenario, property: &'static str) {
+    let checker = (scenario.checker())
         .finish_when(HasDiscoveries::AnyOf(BTreeSet::from([property])))
         .spawn_bfs()
         .join();
-    let counterexample = checker.assert_any_discovery(property);
-    println!("{flaw:?}: {:#?}", counterexample.into_actions());
+    checker.assert_any_discovery(property);
 }
 
 #[test]
@@ -160,4 +164,20 @@ fn a_correction_needs_a_marker_and_its_commit() {
         &CORRECTED,
         p::CORRECTED_ONCE,
     );
+}
+
+#[test]
+fn a_plan_loaded_before_a_loss_of_data_may_come_through_after_it() {
+    // Not a flaw but a known limit: the lowered limit is lost with the data.
+    let fresh = LOWERED.callers[1];
+    let scenario = Scenario {
+        callers: [fresh, fresh],
+        budget: Budget {
+            doubles: 0,
+            crashes: 0,
+            losses: 1,
+        },
+        ..LOWERED
+    };
+    has_counterexample(scenario, p::NEVER_OVER_ADMITS);
 }

@@ -68,7 +68,7 @@ impl Model for Scenario {
         vec![World {
             now: 0,
             store: Store::new(0, self.generation),
-            callers: (self.callers).map(|habits| Caller::new(&habits, self.hard)),
+            callers: (self.callers).map(|habits| Caller::new(habits, self.hard)),
             network: BTreeSet::new(),
             directory: KnownPlan {
                 generation: 0,
