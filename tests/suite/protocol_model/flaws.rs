@@ -6,7 +6,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{
     CORRECTED, LONE, LOWERED, REPEATS, RIVALS, properties as p,
-    scenario::{Administration, Budget, Flaw, Scenario},
+    scenario::{Administration, Budget, Flaw, Scenario, Timing},
 };
 
 /// Asserts that with this flaw the property does not hold.
@@ -65,6 +65,11 @@ fn settling_a_repeated_reserve_needs_a_marker() {
 }
 
 #[test]
+fn settling_a_reserve_sent_once_must_leave_nothing() {
+    breaks(Flaw::EverySettleLeavesMarker, &RIVALS, p::NO_LITTER);
+}
+
+#[test]
 fn a_reserve_sent_once_must_not_be_doubled_below_the_caller() {
     breaks(Flaw::ReserveSentOnceIsDoubled, &LONE, p::NOTHING_STAYS_HELD);
 }
@@ -106,6 +111,12 @@ fn a_reset_must_leave_reservations_alone() {
         ..RIVALS
     };
     breaks(Flaw::ResetDropsReservations, &scenario, p::SUMS_AGREE);
+    breaks(Flaw::ResetDropsReservations, &scenario, p::STAYS_WITHIN);
+    breaks(
+        Flaw::ResetDropsReservations,
+        &scenario,
+        p::NEVER_OVER_ADMITS,
+    );
 }
 
 #[test]
@@ -126,9 +137,14 @@ fn a_refused_reserve_that_was_sent_again_must_be_aborted() {
         &LONE,
         p::NOTHING_STAYS_HELD,
     );
-    // Denied: the first copy comes when the rival has given its unit back.
+    // Denied: the first copy comes when the rival has given its unit back. No time passes, so
+    // nothing is void.
     let rivals = Scenario {
         callers: [REPEATS, RIVALS.callers[1]],
+        time: Timing {
+            horizon: 0,
+            ..RIVALS.time
+        },
         ..RIVALS
     };
     breaks(

@@ -34,7 +34,7 @@ fn invariants() -> Vec<Property<Scenario>> {
             world.books.fault != Some(Fault::OverAdmitted)
         }),
         Property::always(STAYS_WITHIN, |scenario: &Scenario, world: &World| {
-            world.store.used + world.store.reserved <= scenario.hard + world.books.unheld
+            world.store.used + world.store.held() <= scenario.hard + world.books.unheld
         }),
         Property::always(CHARGES_EXACTLY, charges_exactly),
         Property::always(HELD_FOR_ITS_TIME, |_, world: &World| {
@@ -61,10 +61,7 @@ fn invariants() -> Vec<Property<Scenario>> {
         Property::always(NOTHING_STAYS_HELD, nothing_stays_held),
         Property::always(NO_LITTER, no_litter),
         Property::always(SUMS_AGREE, |_, world: &World| {
-            let sum: u8 = (world.store.live.iter().flatten())
-                .map(|live| live.amount)
-                .sum();
-            sum == world.store.reserved
+            world.store.held() == world.store.reserved
         }),
         Property::always(NEWEST_PLAN_WORKS, |_, world: &World| {
             world.books.fault != Some(Fault::NewestPlanStale)

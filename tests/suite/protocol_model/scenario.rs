@@ -134,6 +134,7 @@ pub(super) enum Flaw {
     ReserveHasNoNotAfter,
     CopyOfReserveIsNotRecognised,
     RepeatedSettleLeavesNoMarker,
+    EverySettleLeavesMarker,
     CommitOfOtherEpochLeavesNoMarker,
     EpochIsComparedBeforeAge,
     AgeIsComparedWithoutItsLastInstant,

@@ -69,6 +69,11 @@ impl Store {
         }
     }
 
+    /// What is live, counted anew.
+    pub(super) fn held(&self) -> u8 {
+        (self.live.iter().flatten()).map(|live| live.amount).sum()
+    }
+
     fn take(&mut self, id: usize) -> Option<Live> {
         let live = self.live[id].take()?;
         self.reserved = self.reserved.saturating_sub(live.amount);
@@ -172,7 +177,7 @@ impl Step<'_> {
             Administration::Lower(_) => self.scenario.hard,
             Administration::None | Administration::Reset => known,
         };
-        if !self.fits(amount, present) {
+        if self.store.used + self.store.held() + amount > present {
             self.books.blame(Fault::OverAdmitted);
         }
     }
@@ -335,7 +340,9 @@ impl Step<'_> {
     }
 
     fn mark_settled(&mut self, id: usize, caller: &Caller) {
-        if caller.how_sent() == Sends::Repeated && !self.has(Flaw::RepeatedSettleLeavesNoMarker) {
+        let needed =
+            caller.how_sent() == Sends::Repeated && !self.has(Flaw::RepeatedSettleLeavesNoMarker);
+        if needed || self.has(Flaw::EverySettleLeavesMarker) {
             self.mark_until_copies_are_void(id, caller, MarkerKind::Settled);
         }
     }
