@@ -9,6 +9,8 @@ use crate::{
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
 };
 
+pub mod memory;
+
 /// Keeps counters, and holds units for requests in flight.
 ///
 /// The implementor's duties:

@@ -19,7 +19,10 @@ pub use amount::{Amount, AmountOutOfRange};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
-pub use counter::{CounterStore, DynCounterStore};
+pub use counter::{
+    CounterStore, DynCounterStore,
+    memory::{MemoryCounterStore, MemoryOptions},
+};
 pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};
 pub use error::{StoreError, StoreErrorKind};
 pub use limit::{Bound, Limit, Percent, QuotaLimits};
