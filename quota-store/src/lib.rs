@@ -3,6 +3,8 @@
 mod administration;
 mod amount;
 mod clock;
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
 pub mod counter;
 mod decision;
 mod error;

@@ -59,6 +59,12 @@ impl Room {
         }
     }
 
+    /// How many things have room.
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Gives the room of `count` things back.
     pub(super) fn give(&mut self, count: usize, pool: &Pool) {
         self.used = self.used.saturating_sub(count);
