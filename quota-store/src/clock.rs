@@ -1,6 +1,6 @@
 //! Where the time comes from.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use crate::UnixMillis;
 
@@ -11,6 +11,12 @@ use crate::UnixMillis;
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> UnixMillis;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> UnixMillis {
+        (**self).now()
+    }
 }
 
 /// The clock of the operating system.
@@ -33,7 +39,7 @@ impl Clock for SystemClock {
 /// A clock that tests move by hand; clones share one time.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(std::sync::Arc<std::sync::atomic::AtomicU64>);
+pub struct ManualClock(Arc<std::sync::atomic::AtomicU64>);
 
 #[cfg(any(test, feature = "test-util"))]
 impl ManualClock {

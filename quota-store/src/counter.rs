@@ -9,7 +9,11 @@ use crate::{
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
 };
 
+<<<<<<< HEAD
 pub mod guarded;
+=======
+pub mod memory;
+>>>>>>> memory
 
 /// Keeps counters, and holds units for requests in flight.
 ///

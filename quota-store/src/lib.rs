@@ -3,6 +3,8 @@
 mod administration;
 mod amount;
 mod clock;
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
 pub mod counter;
 mod decision;
 mod error;
@@ -23,7 +25,10 @@ pub use counter::guarded::{
     Abort, Admission, BreakerState, GuardOptions, GuardedStore, LetThrough, LocalTicket,
     OnStoreFailure, Unavailable,
 };
-pub use counter::{CounterStore, DynCounterStore};
+pub use counter::{
+    CounterStore, DynCounterStore,
+    memory::{MemoryCounterStore, MemoryOptions},
+};
 pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};
 pub use error::{StoreError, StoreErrorKind};
 pub use limit::{Bound, Limit, Percent, QuotaLimits};

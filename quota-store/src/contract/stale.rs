@@ -1,0 +1,91 @@
+//! Decisions are never made from something out of date.
+
+use super::{
+    StoreUnderTest,
+    ask::{
+        Ask, administer, ama_of_acme, at_most, counter, messages, read, stale, tenant_messages,
+        value, window_of,
+    },
+};
+use crate::{Act, Administered, CounterStore, Decision, Generation, KnownGeneration, Scope, Stale};
+
+/// A window that does not contain the store's now is refused, with that now.
+pub async fn a_window_that_is_not_now_is_stale(under: impl StoreUnderTest) {
+    let now = under.store().now();
+    let hour = 3_600;
+    for elsewhere in [now.seconds() - 2 * hour, now.seconds() + 2 * hour] {
+        let window = window_of(hour, crate::UnixMillis::from_seconds(elsewhere));
+        let key = counter(Scope::User, "messages", window);
+        let ask = Ask::of(&under, &ama_of_acme())
+            .hold(&messages(), at_most(5), 1)
+            .hold(&key, at_most(5), 1);
+        let Stale::Window { now: told } = stale(ask.send(&under).await) else {
+            unreachable!("the plan is not stale");
+        };
+        assert!(!key.span.contains(told), "{told}");
+    }
+    assert_eq!(read(&under, &ama_of_acme(), &messages()).await, value(0, 0));
+}
+
+/// What was worked out from another generation than the stored one is refused, in both scopes.
+pub async fn a_plan_of_another_generation_is_stale(under: impl StoreUnderTest) {
+    for scope in [Scope::User, Scope::Tenant] {
+        let ask = |known| {
+            Ask::of(&under, &ama_of_acme())
+                .hold(&messages(), at_most(100), 1)
+                .hold(&tenant_messages(), at_most(100), 1)
+                .with(|request| match scope {
+                    Scope::User => request.user_generation = known,
+                    Scope::Tenant => request.tenant_generation = known,
+                })
+        };
+        let assert_stale = async |known, current: Option<u64>| {
+            let current = current.map(Generation);
+            let expected = Stale::Plan { scope, current };
+            assert_eq!(stale(ask(known).send(&under).await), expected);
+        };
+        let cached = |number| KnownGeneration::Cached(Generation(number));
+        let fresh = |number| KnownGeneration::Fresh(Generation(number));
+
+        ask(KnownGeneration::Untracked).allowed(&under).await;
+        assert_stale(cached(7), None).await;
+        ask(fresh(7)).allowed(&under).await;
+        ask(cached(7)).allowed(&under).await;
+        ask(fresh(7)).allowed(&under).await;
+        assert_stale(cached(6), Some(7)).await;
+        assert_stale(fresh(8), Some(7)).await;
+        ask(KnownGeneration::Untracked).allowed(&under).await;
+
+        let act = |number| Act::AdvanceGeneration(scope, Generation(number));
+        let done = administer(&under, &ama_of_acme(), act(9)).await;
+        assert_eq!(done, Administered::Generation(Generation(9)));
+        assert_stale(cached(7), Some(9)).await;
+        assert_stale(fresh(7), Some(9)).await;
+        let done = administer(&under, &ama_of_acme(), act(8)).await;
+        assert_eq!(done, Administered::Generation(Generation(9)));
+        ask(cached(9)).allowed(&under).await;
+    }
+    let both = read(&under, &ama_of_acme(), &messages()).await;
+    assert_eq!(both, value(0, 12));
+}
+
+/// A generation that was advanced before the first reserve is already known.
+pub async fn a_generation_may_come_before_the_first_reserve(under: impl StoreUnderTest) {
+    let advance = Act::AdvanceGeneration(Scope::User, Generation(3));
+    administer(&under, &ama_of_acme(), advance).await;
+    let ask = |known| {
+        Ask::of(&under, &ama_of_acme())
+            .hold(&messages(), at_most(5), 1)
+            .with(|request| request.user_generation = known)
+    };
+    let current = Some(Generation(3));
+    let scope = Scope::User;
+    let old = ask(KnownGeneration::Fresh(Generation(2)))
+        .send(&under)
+        .await;
+    assert_eq!(stale(old), Stale::Plan { scope, current });
+    let new = ask(KnownGeneration::Cached(Generation(3)))
+        .send(&under)
+        .await;
+    assert!(matches!(new, Decision::Allowed(_)), "{new:?}");
+}

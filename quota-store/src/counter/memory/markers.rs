@@ -1,0 +1,134 @@
+//! What is remembered of reservations that did not end as usual, and of acts of administration.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::{OperationId, ReservationId, UnixMillis};
+
+/// How a reservation ended, where that must be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It expired; one late commit may still come.
+    Expired,
+    /// It expired and was charged.
+    Late,
+    /// It was aborted, or settled after its reserve was sent more than once.
+    Settled,
+}
+
+/// What a marker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum About {
+    /// How a reservation ended.
+    End(ReservationId),
+    /// That a reservation was corrected.
+    Correction(ReservationId),
+    /// That an act of administration was done.
+    Administration(OperationKey),
+}
+
+/// The id of an act of administration, as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OperationKey(u128);
+
+impl From<OperationId> for OperationKey {
+    fn from(id: OperationId) -> Self {
+        Self(id.0.as_u128())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Marker {
+    ended: Ended,
+    until: UnixMillis,
+}
+
+/// The markers of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Markers {
+    markers: HashMap<About, Marker, RandomState>,
+    // May be too early for a marker that was set again; `prune` then looks again later.
+    order: BinaryHeap<Reverse<(UnixMillis, About)>>,
+}
+
+impl Markers {
+    /// How a reservation ended, if that is remembered.
+    pub(super) fn end_of(&self, id: ReservationId, now: UnixMillis) -> Option<Ended> {
+        self.get(About::End(id), now)
+    }
+
+    /// Whether there is a marker.
+    pub(super) fn contains(&self, about: About, now: UnixMillis) -> bool {
+        self.get(about, now).is_some()
+    }
+
+    /// Whether there is any marker of a reservation.
+    pub(super) fn knows(&self, id: ReservationId, now: UnixMillis) -> bool {
+        self.contains(About::End(id), now) || self.contains(About::Correction(id), now)
+    }
+
+    fn get(&self, about: About, now: UnixMillis) -> Option<Ended> {
+        let marker = self.markers.get(&about)?;
+        (marker.until > now).then_some(marker.ended)
+    }
+
+    /// Sets a marker, or sets it again; true where it is a new one.
+    pub(super) fn set(&mut self, about: About, ended: Ended, until: UnixMillis) -> bool {
+        let marker = Marker { ended, until };
+        if let Some(known) = self.markers.get_mut(&about) {
+            *known = Marker {
+                ended,
+                until: until.max(known.until),
+            };
+            return false;
+        }
+        self.markers.insert(about, marker);
+        self.order.push(Reverse((until, about)));
+        true
+    }
+
+    /// Drops up to `most` markers whose time has passed; how many it dropped.
+    pub(super) fn prune(&mut self, now: UnixMillis, most: usize) -> usize {
+        let mut dropped = 0;
+        for _ in 0..most {
+            if !self.is_stale(now) {
+                break;
+            }
+            let Some(Reverse((_, about))) = self.order.pop() else {
+                break;
+            };
+            match self.markers.get(&about).map(|marker| marker.until) {
+                Some(until) if until > now => self.order.push(Reverse((until, about))),
+                Some(_) => {
+                    self.markers.remove(&about);
+                    dropped += 1;
+                }
+                None => {}
+            }
+        }
+        dropped
+    }
+
+    /// Whether `prune` has something to do.
+    pub(super) fn is_stale(&self, now: UnixMillis) -> bool {
+        self.order
+            .peek()
+            .is_some_and(|Reverse((until, _))| *until <= now)
+    }
+
+    /// Gives memory back after a flood.
+    pub(super) fn shrink(&mut self) {
+        if self.markers.capacity() > 1024 && self.markers.capacity() / 8 > self.markers.len() {
+            self.markers.shrink_to(self.markers.len() * 2);
+            self.order.shrink_to(self.order.len() * 2);
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.markers.len()
+    }
+}

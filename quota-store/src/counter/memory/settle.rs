@@ -1,0 +1,205 @@
+//! How reservations end.
+
+use std::time::Duration;
+
+use super::{
+    keep::Overflow,
+    live::Live,
+    markers::{About, Ended},
+    shard::{Common, Shard, Step},
+};
+use crate::{
+    Amount, Commit, Correction, CounterValues, Orphans, Renewed, Reservation, Reserve, Scope,
+    Sends, Settled, StoreError, StoreErrorKind, UnixMillis,
+};
+
+/// How long after its `not_after` copies of a reserve are still guarded against.
+const COPIES_GUARDED: Duration = Duration::from_secs(1);
+/// How many markers whose time has passed each reaping drops.
+const MARKERS_DROPPED_AT_ONCE: usize = 4;
+
+impl Shard {
+    /// Charges a reservation and frees what it held.
+    pub(super) fn commit(
+        &mut self,
+        step: Step<'_>,
+        commit: &Commit,
+    ) -> Result<Settled, StoreError> {
+        let reservation = &*commit.reservation;
+        let request = &*reservation.request;
+        check_length(request, commit.amounts.len())?;
+        if let Some(live) = self.live.remove(request.id) {
+            let amount = |hold: usize| commit.amounts[hold];
+            let counters = self.end(&live, amount);
+            self.forget(step, &live, reservation.sends);
+            return Ok(Settled::Done(counters));
+        }
+        match self.markers.end_of(request.id, step.now) {
+            Some(Ended::Expired) => {}
+            None if reservation.epoch != step.common.epoch => {}
+            None if is_too_old(step, reservation) => return Ok(Settled::TooOld),
+            Some(Ended::Late | Ended::Settled) | None => return Ok(Settled::Already),
+        }
+        let mut counters = CounterValues::new();
+        for (hold, amount) in request.holds.iter().zip(&commit.amounts) {
+            let value = self.counter_mut(step, &hold.counter, Overflow::Keep)?;
+            value.used = value.used.saturating_add(*amount);
+            counters.push(*value);
+        }
+        self.record_room.take_always(&step.common.records);
+        let until = step.now.saturating_add(step.common.memory);
+        self.mark(step.common, About::End(request.id), Ended::Late, until);
+        Ok(Settled::Late(counters))
+    }
+
+    /// Frees what a reservation held.
+    pub(super) fn release(&mut self, step: Step<'_>, reservation: &Reservation) -> Settled {
+        let Some(live) = self.live.remove(reservation.request.id) else {
+            return Settled::Already;
+        };
+        let counters = self.end(&live, |_| Amount::ZERO);
+        self.forget(step, &live, reservation.sends);
+        Settled::Done(counters)
+    }
+
+    /// Frees what a reserve may hold, and keeps copies of it from taking effect.
+    pub(super) fn abort(
+        &mut self,
+        step: Step<'_>,
+        request: &Reserve,
+    ) -> Result<Settled, StoreError> {
+        if let Some(live) = self.live.remove(request.id) {
+            let counters = self.end(&live, |_| Amount::ZERO);
+            self.forget(step, &live, Sends::Repeated);
+            return Ok(Settled::Done(counters));
+        }
+        let until = request.not_after.saturating_add(COPIES_GUARDED);
+        if until > step.now && self.markers.end_of(request.id, step.now).is_none() {
+            self.ensure_record(step)?;
+            self.mark(step.common, About::End(request.id), Ended::Settled, until);
+        }
+        Ok(Settled::Already)
+    }
+
+    /// Corrects what was committed, once.
+    pub(super) fn correct(
+        &mut self,
+        step: Step<'_>,
+        correction: &Correction,
+    ) -> Result<Settled, StoreError> {
+        let reservation = &*correction.reservation;
+        let request = &*reservation.request;
+        check_length(request, correction.differences.len())?;
+        let about = About::Correction(request.id);
+        if self.markers.contains(about, step.now) {
+            return Ok(Settled::Already);
+        }
+        if is_too_old(step, reservation) {
+            return Ok(Settled::TooOld);
+        }
+        self.ensure_record(step)?;
+        let until = step.now.saturating_add(step.common.memory);
+        self.mark(step.common, about, Ended::Settled, until);
+        let mut counters = CounterValues::new();
+        for (hold, difference) in request.holds.iter().zip(&correction.differences) {
+            let value = self.counter_mut(step, &hold.counter, Overflow::Keep)?;
+            value.used = value.used.saturating_add_signed(*difference);
+            counters.push(*value);
+        }
+        Ok(Settled::Done(counters))
+    }
+
+    /// Holds a reservation for another time to live.
+    pub(super) fn renew(&mut self, now: UnixMillis, reservation: &Reservation) -> Renewed {
+        let request = &*reservation.request;
+        let expires = now.saturating_add(request.ttl);
+        if self.live.renew(request.id, expires) {
+            Renewed::Held
+        } else {
+            Renewed::Gone
+        }
+    }
+
+    /// Reaps up to `most` expired reservations, and drops some old markers.
+    pub(super) fn reap(&mut self, common: &Common, now: UnixMillis, most: usize) {
+        if self.markers.is_stale(now) {
+            self.prune_markers(common, now, MARKERS_DROPPED_AT_ONCE);
+        }
+        for _ in 0..most {
+            let Some(live) = self.live.pop_expired(now) else {
+                break;
+            };
+            let request = &*live.reservation.request;
+            let ended = match request.orphans {
+                Orphans::Release => {
+                    self.end(&live, |_| Amount::ZERO);
+                    Ended::Expired
+                }
+                Orphans::Charge => {
+                    self.end(&live, |hold| request.holds[hold].amount);
+                    Ended::Late
+                }
+            };
+            let until = now.saturating_add(common.memory);
+            self.mark(common, About::End(request.id), ended, until);
+        }
+    }
+
+    /// Reaps everything that has expired.
+    pub(super) fn reap_all(&mut self, common: &Common, now: UnixMillis) {
+        while self.live.has_expired(now) {
+            self.reap(common, now, usize::MAX);
+        }
+    }
+
+    /// Takes a reservation out of its counters, and charges them.
+    fn end(&mut self, live: &Live, amount: impl Fn(usize) -> Amount) -> CounterValues {
+        let mut counters = CounterValues::new();
+        for (index, hold) in live.reservation.request.holds.iter().enumerate() {
+            let subject = match hold.counter.scope {
+                Scope::User => Some(live.user),
+                Scope::Tenant => live.tenant,
+            };
+            let mut settle = || {
+                let entry = self.subjects.at_mut(subject?);
+                // It is there: what a live reservation names is not dropped.
+                let place = entry.find(&hold.counter)?;
+                let value = entry.value_mut(place);
+                value.reserved = value.reserved.saturating_sub(hold.amount);
+                value.used = value.used.saturating_add(amount(index));
+                Some(*value)
+            };
+            counters.push(settle().unwrap_or_default());
+        }
+        for subject in [Some(live.user), live.tenant].into_iter().flatten() {
+            let entry = self.subjects.at_mut(subject);
+            entry.live = entry.live.saturating_sub(1);
+        }
+        counters
+    }
+
+    /// Gives the room of a settled reservation back, unless a copy of its reserve may still come.
+    fn forget(&mut self, step: Step<'_>, live: &Live, sends: Sends) {
+        let reservation = &*live.reservation;
+        let until = reservation.request.not_after.saturating_add(COPIES_GUARDED);
+        let is_repeated = sends == Sends::Repeated || reservation.sends == Sends::Repeated;
+        if is_repeated && until > step.now {
+            let about = About::End(reservation.request.id);
+            self.mark(step.common, about, Ended::Settled, until);
+        } else {
+            self.record_room.give(1, &step.common.records);
+        }
+    }
+}
+
+fn is_too_old(step: Step<'_>, reservation: &Reservation) -> bool {
+    step.now > reservation.reserved_at.saturating_add(step.common.memory)
+}
+
+fn check_length(request: &Reserve, length: usize) -> Result<(), StoreError> {
+    if request.holds.len() == length {
+        return Ok(());
+    }
+    let message = format!("{length} amounts for {} holds", request.holds.len());
+    Err(StoreError::new(StoreErrorKind::Invalid, message))
+}
