@@ -9,6 +9,9 @@ use crate::{
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
 };
 
+#[cfg(feature = "redis")]
+pub mod redis;
+
 /// Keeps counters, and holds units for requests in flight.
 ///
 /// The implementor's duties:

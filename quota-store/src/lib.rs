@@ -19,6 +19,8 @@ pub use amount::{Amount, AmountOutOfRange};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+#[cfg(feature = "redis")]
+pub use counter::redis::{Eviction, RedisCounterStore, RedisOptions, RedisStartError, RedisUrl};
 pub use counter::{CounterStore, DynCounterStore};
 pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};
 pub use error::{StoreError, StoreErrorKind};
