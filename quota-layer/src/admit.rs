@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use quota_store::{
-    Allowed, Decision, Denied, Holds, Requester, ReservationId, Reserve, Stale,
-    counter::guarded::{Abort, Admission, LetThrough, OnStoreFailure, Unavailable},
+    Abort, Admission, Allowed, Decision, Denied, Holds, LetThrough, OnStoreFailure, Requester,
+    ReservationId, Reserve, Stale, Unavailable,
 };
 
 use crate::{
@@ -89,9 +89,9 @@ fn countable<'a>(
     config: &IdentityConfig,
     identity: &'a QuotaIdentity,
 ) -> Result<&'a Requester, Refusal> {
-    let requester = identity.check(config.max_id_bytes).map_err(|invalid| {
-        Refusal::Unauthenticated(Unauthenticated::Invalid(invalid.as_str()))
-    })?;
+    let requester = identity
+        .check(config.max_id_bytes)
+        .map_err(|invalid| Refusal::Unauthenticated(Unauthenticated::Invalid(invalid.as_str())))?;
     if config.require_tenant && requester.tenant.is_none() && !requester.user.is_anonymous() {
         return Err(Refusal::TenantRequired);
     }
@@ -218,12 +218,7 @@ impl Ask<'_> {
         }
     }
 
-    fn not_held(
-        &self,
-        table: &Arc<ChargeTable>,
-        request: &Reserve,
-        decision: Decision,
-    ) -> Answer {
+    fn not_held(&self, table: &Arc<ChargeTable>, request: &Reserve, decision: Decision) -> Answer {
         match decision {
             Decision::Denied(denied) => {
                 table.count(Outcome::Denied, None);

@@ -6,12 +6,16 @@ use std::{
 };
 
 use quota_store::{
-    Clock, DynCounterStore, SystemClock,
-    counter::guarded::{GuardOptions, GuardedStore},
+    Clock, DynCounterStore, GuardOptions, GuardedStore, MemoryCounterStore, MemoryOptions,
+    SystemClock,
 };
 
+#[cfg(feature = "jwt")]
+use crate::identity::JwtIdentity;
 use crate::{
-    config::{Config, ConfigErrors, StoreConfig, StoreUrl},
+    config::{
+        Config, ConfigErrors, IdentityConfig, IdentityFrom, JwtConfig, StoreConfig, StoreUrl,
+    },
     identify::Identifier,
     layer::QuotaLayer,
     metrics::LayerMetrics,
@@ -160,6 +164,40 @@ impl Builder {
     }
 }
 
+impl Identifier {
+    /// Makes what finds out who makes a request.
+    pub(crate) fn new(config: &IdentityConfig, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
+        match &config.from {
+            IdentityFrom::Application => Ok(Self::Application),
+            IdentityFrom::Jwt(jwt) => token_identifier(config, jwt, clock),
+        }
+    }
+}
+
+#[cfg(feature = "jwt")]
+fn token_identifier(
+    config: &IdentityConfig,
+    jwt: &JwtConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Identifier, StartError> {
+    let settings = jwt.settings(config.max_id_bytes);
+    JwtIdentity::new(settings, Arc::clone(clock))
+        .map(|jwt| Identifier::Token(Arc::new(jwt)))
+        .map_err(|error| StartError::Identity(error.into()))
+}
+
+#[cfg(not(feature = "jwt"))]
+fn token_identifier(
+    _: &IdentityConfig,
+    _: &JwtConfig,
+    _: &Arc<dyn Clock>,
+) -> Result<Identifier, StartError> {
+    Err(StartError::MissingFeature {
+        setting: "[identity] from = \"jwt\"",
+        feature: "jwt",
+    })
+}
+
 async fn connect(
     config: &StoreConfig,
     clock: &Arc<dyn Clock>,
@@ -171,5 +209,46 @@ async fn connect(
 }
 
 fn memory(config: &StoreConfig, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
-    todo!()
+    let options = MemoryOptions::default()
+        .with_max_subjects(config.memory_subjects)
+        .with_max_reservation(config.max_reservation);
+    let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
+    store.start_sweeper();
+    store
+}
+
+#[cfg(feature = "redis")]
+async fn redis(
+    config: &StoreConfig,
+    address: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn DynCounterStore>, StartError> {
+    use quota_store::{Eviction, RedisCounterStore, RedisOptions};
+
+    let refused = |error| StartError::Store(Box::new(error));
+    let mut options = RedisOptions::new(address.parse().map_err(refused)?);
+    options.username.clone_from(&config.username);
+    options.password.clone_from(&config.password);
+    options.ca_pem = config.ca_pem.clone().map(String::into_bytes);
+    options.prefix.clone_from(&config.prefix);
+    options.timeout = config.timeout;
+    options.max_reservation = config.max_reservation;
+    if config.accept_eviction {
+        options.eviction = Eviction::Accept;
+    }
+    let store = RedisCounterStore::connect(options, Arc::clone(clock)).await;
+    Ok(Arc::new(store.map_err(refused)?))
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "only connecting waits")]
+async fn redis(
+    _: &StoreConfig,
+    _: &str,
+    _: &Arc<dyn Clock>,
+) -> Result<Arc<dyn DynCounterStore>, StartError> {
+    Err(StartError::MissingFeature {
+        setting: "[store] url = \"redis://...\"",
+        feature: "redis",
+    })
 }

@@ -121,7 +121,10 @@ impl ChargeTable {
     /// Counts an attempt, with what each counter was charged, or else with what was asked for.
     pub(crate) fn count(&self, outcome: Outcome, amounts: Option<&[Amount]>) {
         for (item, metrics) in self.metrics.iter().enumerate() {
-            let place = self.counters.iter().position(|counter| counter.item == item);
+            let place = self
+                .counters
+                .iter()
+                .position(|counter| counter.item == item);
             let units = place.map_or(Amount::ZERO, |place| {
                 amounts.map_or(self.counters[place].amount, |amounts| amounts[place])
             });
@@ -202,7 +205,10 @@ impl TableMaker<'_> {
             counters.push(self.counter(index, item, Scope::User, limit.clone()));
         }
         if let Some(tenant) = self.tenant {
-            for limit in tenant.limits_on(&item.quota, Scope::Tenant).unwrap_or_default() {
+            for limit in tenant
+                .limits_on(&item.quota, Scope::Tenant)
+                .unwrap_or_default()
+            {
                 counters.push(self.counter(index, item, Scope::Tenant, limit.clone()));
             }
         }
@@ -220,10 +226,11 @@ impl TableMaker<'_> {
             Unlisted::Deny if !named => Bound::AtMost(Amount::ZERO),
             _ => Bound::Unlimited,
         };
-        let windows = self.config.windows.get(quota).map_or(
-            [Window::Month].as_slice(),
-            Vec::as_slice,
-        );
+        let windows = self
+            .config
+            .windows
+            .get(quota)
+            .map_or([Window::Month].as_slice(), Vec::as_slice);
         // What the plan does not include is counted once, in its longest window.
         let from = match bound {
             Bound::AtMost(_) => windows.len().saturating_sub(1),
@@ -240,13 +247,7 @@ impl TableMaker<'_> {
             .collect()
     }
 
-    fn counter(
-        &self,
-        index: usize,
-        item: &ChargeItem,
-        scope: Scope,
-        limit: Limit,
-    ) -> CounterRule {
+    fn counter(&self, index: usize, item: &ChargeItem, scope: Scope, limit: Limit) -> CounterRule {
         let plan = match scope {
             Scope::User => self.user,
             Scope::Tenant => self.tenant.unwrap_or(self.user),
@@ -312,7 +313,14 @@ impl TableMaker<'_> {
             return None;
         }
         let unit = known.map_or(quota.as_str(), |known| &known.unit_one);
-        Some(if unit == "byte" { "content-bytes" } else { unit }.to_owned())
+        Some(
+            if unit == "byte" {
+                "content-bytes"
+            } else {
+                unit
+            }
+            .to_owned(),
+        )
     }
 }
 

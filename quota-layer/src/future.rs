@@ -171,9 +171,9 @@ where
         let StateOwned::Calling { charge, .. } = self.as_mut().project_replace(Self::Done) else {
             return;
         };
-        let ending = answer
-            .as_ref()
-            .map_or(Ending::Failed, |response| Ending::Answered(response.status()));
+        let ending = answer.as_ref().map_or(Ending::Failed, |response| {
+            Ending::Answered(response.status())
+        });
         self.set(Self::Settling {
             answer,
             runtime: Arc::clone(&charge.runtime),

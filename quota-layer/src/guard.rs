@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use quota_store::{
-    Amounts, Commit, Reservation, ReservationId, Reserve, Settled, StoreError, counter::guarded::GuardedStore,
+    Amounts, Commit, GuardedStore, Reservation, ReservationId, Reserve, Settled, StoreError,
 };
 
 use crate::settler::{LiveKey, Settler};
@@ -100,10 +100,7 @@ impl Guard {
     /// # Cancel safety
     ///
     /// Dropped at any point, the units are given back all the same.
-    pub(crate) async fn release(
-        mut self,
-        store: &GuardedStore,
-    ) -> Result<Settled, StoreError> {
+    pub(crate) async fn release(mut self, store: &GuardedStore) -> Result<Settled, StoreError> {
         let Stage::Held(reservation, key) = &self.stage else {
             return Ok(Settled::Already);
         };

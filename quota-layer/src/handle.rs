@@ -145,7 +145,10 @@ impl QuotaHandle {
 
     fn reports(&self) -> std::sync::MutexGuard<'_, Reports> {
         // A panic elsewhere leaves whole sums behind: every change is one step.
-        self.0.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,7 +199,9 @@ mod extract {
                 let template = parts.extensions.get::<axum::extract::MatchedPath>();
                 NoCharge {
                     method: parts.method.clone(),
-                    path: template.map_or(parts.uri.path(), |path| path.as_str()).to_owned(),
+                    path: template
+                        .map_or(parts.uri.path(), |path| path.as_str())
+                        .to_owned(),
                 }
             })
         }

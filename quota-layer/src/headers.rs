@@ -48,7 +48,11 @@ pub(crate) fn strip(headers: &mut HeaderMap, responses: &ResponsesConfig) {
             || (responses.ratelimit && (name == "ratelimit" || name == "ratelimit-policy"))
     };
     if headers.keys().any(is_ours) {
-        let forged: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+        let forged: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_ours(name))
+            .cloned()
+            .collect();
         for name in forged {
             headers.remove(name);
         }
@@ -81,7 +85,10 @@ where
 /// Says that the request was let through uncounted.
 pub(crate) fn write_unavailable(headers: &mut HeaderMap, responses: &ResponsesConfig) {
     if responses.x_quota {
-        headers.insert(STATE, HeaderValue::from_static(QuotaState::Unavailable.as_str()));
+        headers.insert(
+            STATE,
+            HeaderValue::from_static(QuotaState::Unavailable.as_str()),
+        );
     }
 }
 
@@ -131,7 +138,9 @@ where
         if is_hidden(responses, &view) {
             continue;
         }
-        let mut policy = policies.bare_item(name).parameter(key("q"), integer(hard.get()));
+        let mut policy = policies
+            .bare_item(name)
+            .parameter(key("q"), integer(hard.get()));
         if let Some(unit) = view.rule.labels.ratelimit_unit.as_deref()
             && let Ok(unit) = StringRef::from_str(unit)
         {
@@ -140,7 +149,9 @@ where
         if let Some(length) = view.length_seconds() {
             let _: sfv::ParameterSerializer<_> = policy.parameter(key("w"), integer(length));
         }
-        let state = states.bare_item(name).parameter(key("r"), integer(left.get()));
+        let state = states
+            .bare_item(name)
+            .parameter(key("r"), integer(left.get()));
         // Units that requests in flight hold may be free again at once.
         let wait = match view.denied {
             Some(QuotaState::Busy) => Some(1),
@@ -151,9 +162,7 @@ where
         }
     }
     let written = policies.finish().is_some() && states.finish().is_some();
-    if written
-        && let (Ok(policy), Ok(state)) = (policy_text.try_into(), state_text.try_into())
-    {
+    if written && let (Ok(policy), Ok(state)) = (policy_text.try_into(), state_text.try_into()) {
         headers.insert(RATELIMIT_POLICY, policy);
         headers.insert(RATELIMIT, state);
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
 
+#[cfg(feature = "jwt")]
+use crate::identity::{Identified as TokenIdentified, IdentifyFailure, JwtIdentity};
 use crate::{
     config::{Anonymous, IdentityConfig},
     identity::{QuotaIdentity, Unauthenticated},
     refusal::Refusal,
 };
-#[cfg(feature = "jwt")]
-use crate::identity::{Identified as TokenIdentified, IdentifyFailure, JwtIdentity};
 
 mod address;
 #[cfg(feature = "jwt")]

@@ -79,9 +79,7 @@ impl QuotaMetrics {
             })
             .increment(1);
         self.units[place]
-            .get(|| {
-                counter!("quota_units_total", "quota" => quota(), "kind" => outcome.as_str())
-            })
+            .get(|| counter!("quota_units_total", "quota" => quota(), "kind" => outcome.as_str()))
             .increment(units.get());
     }
 }

@@ -20,8 +20,7 @@ pub trait PlanDirectory: fmt::Debug + Send + Sync + 'static {
     /// What was assigned to the requester and to its tenant.
     ///
     /// A directory that can't look answers with the last it knew.
-    fn assigned<'a>(&'a self, requester: &'a Requester, lookup: Lookup)
-    -> BoxFuture<'a, Assigned>;
+    fn assigned<'a>(&'a self, requester: &'a Requester, lookup: Lookup) -> BoxFuture<'a, Assigned>;
 }
 
 /// How current an answer has to be.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use quota_store::{Amounts, CounterValues, Settled, UnixMillis, counter::guarded::LetThrough};
+use quota_store::{Amounts, CounterValues, LetThrough, Settled, UnixMillis};
 
 use crate::{
     admit::{Admitted, Passage},
@@ -100,7 +100,9 @@ impl Charge {
                 if is_success {
                     let amounts = self.handle.close(&self.table);
                     let rule_name = || rule_name(&self.runtime.config, self.rule);
-                    settling.commit(guard, amounts, rule.settle, rule_name).await
+                    settling
+                        .commit(guard, amounts, rule.settle, rule_name)
+                        .await
                 } else {
                     settling.release(guard, rule.settle).await
                 }

@@ -10,9 +10,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use quota_store::{
-    Commit, Reservation, Reserve, StoreError, UnixMillis, counter::guarded::GuardedStore,
-};
+use quota_store::{Commit, GuardedStore, Reservation, Reserve, StoreError, UnixMillis};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use self::live::LiveKey;

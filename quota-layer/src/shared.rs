@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quota_store::counter::guarded::GuardedStore;
+use quota_store::GuardedStore;
 
 use crate::{
     config::Config,

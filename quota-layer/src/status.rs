@@ -122,13 +122,20 @@ impl CounterView<'_> {
     /// `limit - used - reserved`, never below zero.
     pub(crate) fn remaining(&self) -> Option<Amount> {
         let limit = self.rule.limit.bound.amount()?;
-        Some(limit.saturating_sub(self.value.used).saturating_sub(self.value.reserved))
+        Some(
+            limit
+                .saturating_sub(self.value.used)
+                .saturating_sub(self.value.reserved),
+        )
     }
 
     /// What is left below the hard limit.
     pub(crate) fn hard_remaining(&self) -> Option<Amount> {
         let hard = self.rule.hard.amount()?;
-        Some(hard.saturating_sub(self.value.used).saturating_sub(self.value.reserved))
+        Some(
+            hard.saturating_sub(self.value.used)
+                .saturating_sub(self.value.reserved),
+        )
     }
 
     /// Whether this counter is closer to its hard limit than the other one.
@@ -221,7 +228,9 @@ fn percent(used: Amount, limit: Amount) -> u64 {
 
 fn rfc3339(instant: UnixMillis) -> Option<String> {
     let seconds = i64::try_from(instant.seconds()).ok()?;
-    Timestamp::from_second(seconds).ok().map(|at| at.to_string())
+    Timestamp::from_second(seconds)
+        .ok()
+        .map(|at| at.to_string())
 }
 
 /// The counters of one request, as they stood at one moment.
@@ -249,9 +258,7 @@ impl Snapshot {
 }
 
 /// The counter closest to its limit; ties go to the first.
-pub(crate) fn closest<'a>(
-    views: impl Iterator<Item = CounterView<'a>>,
-) -> Option<CounterView<'a>> {
+pub(crate) fn closest<'a>(views: impl Iterator<Item = CounterView<'a>>) -> Option<CounterView<'a>> {
     views.reduce(|best, view| {
         if view.is_closer_than(&best) {
             view

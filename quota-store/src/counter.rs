@@ -9,11 +9,10 @@ use crate::{
     Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
 };
 
-<<<<<<< HEAD
 pub mod guarded;
-=======
 pub mod memory;
->>>>>>> memory
+#[cfg(feature = "redis")]
+pub mod redis;
 
 /// Keeps counters, and holds units for requests in flight.
 ///

@@ -25,6 +25,8 @@ pub use counter::guarded::{
     Abort, Admission, BreakerState, GuardOptions, GuardedStore, LetThrough, LocalTicket,
     OnStoreFailure, Unavailable,
 };
+#[cfg(feature = "redis")]
+pub use counter::redis::{Eviction, RedisCounterStore, RedisOptions, RedisStartError, RedisUrl};
 pub use counter::{
     CounterStore, DynCounterStore,
     memory::{MemoryCounterStore, MemoryOptions},

@@ -76,7 +76,10 @@ mod tests {
         let mut extensions = Extensions::new();
         extensions.insert(ClientAddress(peer.parse().unwrap()));
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        assert_eq!(client(&trusted, &headers, &extensions).as_deref(), Some(expected));
+        assert_eq!(
+            client(&trusted, &headers, &extensions).as_deref(),
+            Some(expected)
+        );
     }
 
     #[test]
@@ -84,7 +87,11 @@ mod tests {
         check("203.0.113.9", "", "203.0.113.9");
         check("203.0.113.9", "198.51.100.1", "203.0.113.9");
         check("10.0.0.1", "198.51.100.1", "198.51.100.1");
-        check("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1");
+        check(
+            "10.0.0.1",
+            "1.2.3.4, 198.51.100.1, 10.0.0.2",
+            "198.51.100.1",
+        );
         check("10.0.0.1", "1.2.3.4, nonsense", "10.0.0.1");
         check("10.0.0.1", "10.0.0.3", "10.0.0.3");
     }

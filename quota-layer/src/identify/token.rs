@@ -92,7 +92,10 @@ mod tests {
             map.append(name, value.parse().unwrap());
         }
         let found = find(&[TokenFrom::Authorization, source], &map);
-        assert_eq!(found.as_deref(), expected.map(str::as_bytes).as_ref().map(|t| *t));
+        assert_eq!(
+            found.as_deref(),
+            expected.map(str::as_bytes).as_ref().map(|t| *t)
+        );
     }
 
     fn session() -> TokenFrom {
@@ -101,8 +104,16 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others() {
-        check(session(), &[("cookie", "a=b; session=t.o.k; c=d")], Ok("t.o.k"));
-        check(session(), &[("cookie", "xsession=1")], Err(Unauthenticated::Missing));
+        check(
+            session(),
+            &[("cookie", "a=b; session=t.o.k; c=d")],
+            Ok("t.o.k"),
+        );
+        check(
+            session(),
+            &[("cookie", "xsession=1")],
+            Err(Unauthenticated::Missing),
+        );
         check(session(), &[], Err(Unauthenticated::Missing));
     }
 
@@ -112,9 +123,21 @@ mod tests {
             Unauthenticated::Invalid("the token is in a cookie, and another site made the request");
         let cookie = ("cookie", "session=t");
         let host = ("host", "app.example:8080");
-        check(session(), &[cookie, host, ("origin", "https://app.example:8080")], Ok("t"));
-        check(session(), &[cookie, host, ("origin", "https://evil.example")], Err(cross_site));
-        check(session(), &[cookie, host, ("origin", "null")], Err(cross_site));
+        check(
+            session(),
+            &[cookie, host, ("origin", "https://app.example:8080")],
+            Ok("t"),
+        );
+        check(
+            session(),
+            &[cookie, host, ("origin", "https://evil.example")],
+            Err(cross_site),
+        );
+        check(
+            session(),
+            &[cookie, host, ("origin", "null")],
+            Err(cross_site),
+        );
     }
 
     #[test]
@@ -122,12 +145,19 @@ mod tests {
         let protocols = [("sec-websocket-protocol", "quota, bearer, t.o.k")];
         check(TokenFrom::WebSocketProtocol, &protocols, Ok("t.o.k"));
         let without = [("sec-websocket-protocol", "quota")];
-        check(TokenFrom::WebSocketProtocol, &without, Err(Unauthenticated::Missing));
+        check(
+            TokenFrom::WebSocketProtocol,
+            &without,
+            Err(Unauthenticated::Missing),
+        );
     }
 
     #[test]
     fn the_first_source_that_has_one_wins() {
-        let both = [("authorization", "Bearer first"), ("cookie", "session=second")];
+        let both = [
+            ("authorization", "Bearer first"),
+            ("cookie", "session=second"),
+        ];
         check(session(), &both, Ok("first"));
     }
 }

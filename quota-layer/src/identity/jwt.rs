@@ -241,10 +241,7 @@ impl JwtIdentity {
         }
     }
 
-    async fn identify_with_new_keys(
-        &self,
-        token: &[u8],
-    ) -> Result<QuotaIdentity, IdentifyFailure> {
+    async fn identify_with_new_keys(&self, token: &[u8]) -> Result<QuotaIdentity, IdentifyFailure> {
         let KeySource::Fetched(jwks) = &self.keys else {
             return Err(IdentifyFailure::Unavailable);
         };
@@ -266,10 +263,7 @@ impl JwtIdentity {
 #[cfg(not(feature = "jwks"))]
 impl JwtIdentity {
     #[expect(clippy::unused_async, reason = "only fetching keys waits")]
-    async fn identify_with_new_keys(
-        &self,
-        _: &[u8],
-    ) -> Result<QuotaIdentity, IdentifyFailure> {
+    async fn identify_with_new_keys(&self, _: &[u8]) -> Result<QuotaIdentity, IdentifyFailure> {
         Err(IdentifyFailure::Unavailable)
     }
 }

@@ -49,7 +49,10 @@ fn denied(denial: &Denial, responses: &ResponsesConfig) -> String {
         return String::new();
     };
     if headers::is_hidden(responses, &view) {
-        return format!("{} of your organisation is used up.", view.rule.labels.title);
+        return format!(
+            "{} of your organisation is used up.",
+            view.rule.labels.title
+        );
     }
     match misfit {
         Misfit::NotIncluded => format!(
@@ -94,7 +97,10 @@ fn used_up(view: &CounterView<'_>) -> String {
         within(view.rule.limit.window),
     );
     if hard > limit {
-        text.push_str(&format!(", the {} of grace included", hard.saturating_sub(limit)));
+        text.push_str(&format!(
+            ", the {} of grace included",
+            hard.saturating_sub(limit)
+        ));
     }
     text.push('.');
     if view.rule.amount.get() > 1 {

@@ -110,9 +110,8 @@ impl Pattern {
     /// Most specific first: the first part that differs in kind decides, left to right; patterns
     /// of one shape are equal.
     pub(super) fn by_specificity(&self, other: &Self) -> Ordering {
-        let kinds = |pattern: &Self| -> Vec<u8> {
-            pattern.segments.iter().map(Segment::rank).collect()
-        };
+        let kinds =
+            |pattern: &Self| -> Vec<u8> { pattern.segments.iter().map(Segment::rank).collect() };
         // Among equals in kind the longer one and the texts only make the order total.
         kinds(self)
             .cmp(&kinds(other))

@@ -1,0 +1,391 @@
+//! Counters in Redis, shared by several processes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, task::AbortHandle};
+
+use crate::{
+    Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
+    Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends, Settled, StoreError,
+    StoreErrorKind, UnixMillis,
+};
+
+mod connector;
+mod failure;
+mod gather;
+mod items;
+mod keys;
+mod link;
+mod options;
+mod replies;
+mod script;
+mod sweep;
+
+pub use options::{Eviction, RedisOptions, RedisStartError, RedisUrl};
+
+use connector::Connector;
+use failure::Failure;
+use gather::{Answer, Claim, Gatherer, MOST_GATHERED};
+use items::{Ending, Order};
+use keys::Address;
+use link::Link;
+use replies::Outcome;
+use script::{Item, Script, Scripts, Words};
+
+/// More counters in one operation than any plan has.
+const MOST_COUNTERS: usize = 1_000;
+
+/// Counters in Redis 7.0 or newer; any number of processes may share them.
+///
+/// Every operation is one call of a script, which Redis runs as one step by its own clock.
+/// Operations that wait at the same time go out in one call. The connection comes back by itself;
+/// until then operations fail at once with [`StoreErrorKind::Unreachable`].
+///
+/// The commands it needs of an ACL user: `EVALSHA`, `EVAL`, `INFO`, `TIME` and those on strings,
+/// hashes and sorted sets, on keys that start with the prefix.
+///
+/// It needs a tokio runtime, and its tasks end when it is dropped.
+#[derive(Debug)]
+pub struct RedisCounterStore {
+    link: Arc<Link>,
+    reserves: Gatherer,
+    endings: Gatherer,
+    scripts: Scripts,
+    clock: Arc<dyn Clock>,
+    /// The store's time minus the clock's, in milliseconds.
+    offset: AtomicI64,
+    /// The epoch of each partition; 0 where it is not known.
+    epochs: Box<[AtomicU64]>,
+    prefix: String,
+    timeout: Duration,
+    memory: Duration,
+    _tasks: Tasks,
+}
+
+/// Tasks that end with the store.
+#[derive(Debug)]
+struct Tasks(Vec<AbortHandle>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl RedisCounterStore {
+    /// Makes the store, and tries once to reach Redis.
+    ///
+    /// Where Redis can't be reached the store says so in the log and goes on trying.
+    ///
+    /// # Errors
+    ///
+    /// Where waiting would not help: see [`RedisStartError`].
+    pub async fn connect(
+        options: RedisOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RedisStartError> {
+        let (prefix, timeout, memory) = (options.prefix.clone(), options.timeout, options.memory());
+        let connector = Connector::new(options)?;
+        let link = Link::new();
+        let (sender, first) = oneshot::channel();
+        let keep_up = tokio::spawn(Arc::clone(&link).keep_up(connector, sender));
+        let mut tasks = Tasks(vec![keep_up.abort_handle()]);
+        first.await.unwrap_or(Ok(()))?;
+
+        let sweep_all = sweep::sweep_all(
+            Arc::downgrade(&link),
+            Scripts::new().sweep,
+            prefix.clone(),
+            memory,
+        );
+        tasks.0.push(tokio::spawn(sweep_all).abort_handle());
+        let gather = |script: Script| {
+            Gatherer::start(Arc::clone(&link), script, move |count| {
+                let mut head = items::head(memory);
+                head.push(count);
+                head
+            })
+        };
+        Ok(Self {
+            reserves: gather(Scripts::new().reserve),
+            endings: gather(Scripts::new().settle),
+            scripts: Scripts::new(),
+            link,
+            clock,
+            offset: AtomicI64::new(0),
+            epochs: (0..keys::PARTITIONS).map(|_| AtomicU64::new(0)).collect(),
+            prefix,
+            timeout,
+            memory,
+            _tasks: tasks,
+        })
+    }
+
+    fn address(&self, requester: &Requester) -> Address {
+        Address::of(&self.prefix, requester)
+    }
+
+    /// Keeps the difference of the clocks.
+    fn learn_time(&self, now: u64) {
+        let offset = i64::try_from(now).unwrap_or(i64::MAX)
+            - i64::try_from(self.clock.now().get()).unwrap_or(i64::MAX);
+        // Relaxed: the newest of several is as good as any.
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// Notices that the data of a partition was lost.
+    fn learn_epoch(&self, partition: u8, epoch: u64) {
+        // Relaxed: a number by itself; a change is reported once, by who swaps it.
+        let before = self.epochs[usize::from(partition)].swap(epoch, Ordering::Relaxed);
+        if before != 0 && before != epoch {
+            metrics::counter!("quota_store_epoch_changes_total").increment(1);
+            tracing::error!(
+                partition,
+                "the counters of a partition were lost: Redis restarted without its data, or was flushed; they start again from zero"
+            );
+        }
+    }
+
+    /// Runs a script for one operation that is not gathered.
+    async fn ask(&self, script: &Script, head: &Words, item: &Item) -> Result<Answer, Failure> {
+        let values = self.link.run(script, head, std::iter::once(item)).await?;
+        let answer = Answer::all(values)?
+            .next()
+            .unwrap_or_else(|| Err(Failure::unreadable("an item")))?;
+        self.learn_time(answer.now);
+        Ok(answer)
+    }
+
+    async fn measured<T>(
+        &self,
+        operation: &'static str,
+        claim: &Claim,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, StoreError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "measures for a metric, and decides nothing"
+        )]
+        let start = std::time::Instant::now();
+        let outcome = claim.within(self.timeout, work).await;
+        metrics::histogram!("quota_store_seconds", "op" => operation).record(start.elapsed());
+        outcome.map_err(|failure| {
+            metrics::counter!("quota_store_errors_total", "kind" => failure.kind.as_str())
+                .increment(1);
+            StoreError::from(failure)
+        })
+    }
+
+    async fn decide(
+        &self,
+        request: &Arc<Reserve>,
+        mut sends: Sends,
+        claim: &Claim,
+    ) -> Result<Decision, Failure> {
+        let address = self.address(&request.requester);
+        let counters = request.holds.iter().map(|hold| &hold.counter);
+        check_counters(&request.requester, &counters)?;
+        let order = Order::of(&counters);
+        let mut is_second = false;
+        loop {
+            let item = items::reserve(request, &address, &order);
+            let answer = match self.reserves.ask(item, claim).await {
+                Err(failure) if failure.reconnect && !is_second => {
+                    // It may have run: the claim stays as sent until it goes out again.
+                    is_second = true;
+                    sends = Sends::Repeated;
+                    self.link.ready().await;
+                    claim.repeat();
+                    continue;
+                }
+                Err(failure) if is_second => return Err(failure.after_a_send()),
+                outcome => outcome?,
+            };
+            self.learn_time(answer.now);
+            match replies::outcome(answer, request, &order, sends)? {
+                Outcome::Decided(decision) => {
+                    if let Decision::Allowed(allowed) = &decision {
+                        self.learn_epoch(address.partition, allowed.reservation.epoch.0);
+                    }
+                    return Ok(decision);
+                }
+                Outcome::ReapMore => claim.renew(),
+            }
+        }
+    }
+
+    async fn end(
+        &self,
+        operation: &'static str,
+        ending: Ending<'_>,
+    ) -> Result<Settled, StoreError> {
+        let claim = Claim::default();
+        let work = async {
+            let request = ending.request();
+            let counters = request.holds.iter().map(|hold| &hold.counter);
+            check_counters(&request.requester, &counters)?;
+            if ending.length() != request.holds.len() {
+                return Err(invalid("it has another number of amounts than of holds"));
+            }
+            let order = Order::of(&counters);
+            let item = items::ending(&ending, &self.address(&request.requester), &order);
+            let answer = self.endings.ask(item, &claim).await?;
+            self.learn_time(answer.now);
+            replies::settled(answer, &order)
+        };
+        self.measured(operation, &claim, work).await
+    }
+
+    async fn renew_some(
+        &self,
+        reservations: &[Arc<Reservation>],
+        renewed: &mut Vec<Renewed>,
+    ) -> Result<(), Failure> {
+        let items: Vec<Item> = reservations
+            .iter()
+            .map(|reservation| {
+                let address = self.address(&reservation.request.requester);
+                items::renewal(&reservation.request, &address)
+            })
+            .collect();
+        let mut head = Words::default();
+        head.push(items::duration_millis(self.memory))
+            .push(items.len());
+        let values = self
+            .link
+            .run(&self.scripts.renew, &head, items.iter())
+            .await?;
+        for answer in Answer::all(values)? {
+            let answer = answer?;
+            self.learn_time(answer.now);
+            renewed.push(replies::renewed(answer)?);
+        }
+        Ok(())
+    }
+
+    async fn read_all(
+        &self,
+        requester: &Requester,
+        counters: &[CounterKey],
+    ) -> Result<Vec<CounterValue>, Failure> {
+        check_counters(requester, &counters.iter())?;
+        let address = self.address(requester);
+        let order = Order::of(&counters.iter());
+        let item = items::read(&address, counters, &order);
+        loop {
+            let answer = self
+                .ask(&self.scripts.read, &Words::default(), &item)
+                .await?;
+            if let Some(values) = replies::read(answer, &order)? {
+                return Ok(values);
+            }
+            while sweep::sweep_owner(&self.link, &self.scripts.sweep, &address, self.memory).await?
+            {
+            }
+        }
+    }
+}
+
+/// Refuses what would have no meaning.
+fn check_counters<'a>(
+    requester: &Requester,
+    counters: &(impl ExactSizeIterator<Item = &'a CounterKey> + Clone),
+) -> Result<(), Failure> {
+    if counters.len() > MOST_COUNTERS {
+        return Err(invalid("it has more than 1000 counters"));
+    }
+    for (place, counter) in counters.clone().enumerate() {
+        if counter.scope == Scope::Tenant && requester.tenant.is_none() {
+            return Err(invalid("a counter of the tenant needs a tenant"));
+        }
+        if counters.clone().take(place).any(|other| other == counter) {
+            return Err(invalid("one counter is there twice"));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(text: &'static str) -> Failure {
+    Failure::new(StoreErrorKind::Invalid, text)
+}
+
+impl CounterStore for RedisCounterStore {
+    fn now(&self) -> UnixMillis {
+        let now = self.clock.now().get();
+        UnixMillis::new(now.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+    }
+
+    async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {
+        let claim = Claim::default();
+        let work = self.decide(request, sends, &claim);
+        self.measured("reserve", &claim, work).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
+        self.end("commit", Ending::Commit(commit)).await
+    }
+
+    async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
+        self.end("release", Ending::Release(reservation)).await
+    }
+
+    async fn abort(&self, request: &Arc<Reserve>) -> Result<Settled, StoreError> {
+        self.end("abort", Ending::Abort(request)).await
+    }
+
+    async fn correct(&self, correction: &Correction) -> Result<Settled, StoreError> {
+        self.end("correct", Ending::Correct(correction)).await
+    }
+
+    async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
+        let mut renewed = Vec::with_capacity(reservations.len());
+        for some in reservations.chunks(MOST_GATHERED) {
+            let work = self.renew_some(some, &mut renewed);
+            self.measured("renew", &Claim::sent(), work).await?;
+        }
+        Ok(renewed)
+    }
+
+    async fn read(
+        &self,
+        requester: &Requester,
+        counters: &[CounterKey],
+    ) -> Result<Vec<CounterValue>, StoreError> {
+        let work = self.read_all(requester, counters);
+        self.measured("read", &Claim::sent(), work).await
+    }
+
+    async fn administer(&self, operation: &Operation) -> Result<Administered, StoreError> {
+        let work = async {
+            if items::scope(&operation.act) == Scope::Tenant && operation.requester.tenant.is_none()
+            {
+                return Err(invalid("an act on a tenant needs a tenant"));
+            }
+            let item = items::administration(operation, &self.address(&operation.requester));
+            let head = items::head(self.memory);
+            let answer = self.ask(&self.scripts.administer, &head, &item).await?;
+            replies::administered(answer)
+        };
+        self.measured("administer", &Claim::sent(), work).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let work = async {
+            // A reserve of nothing fails where any reserve would.
+            let mut head = items::head(self.memory);
+            head.push(0);
+            let nothing = std::iter::empty();
+            let values = self.link.run(&self.scripts.reserve, &head, nothing).await?;
+            Answer::all(values).map(|_| ())
+        };
+        self.measured("check", &Claim::sent(), work).await
+    }
+}

@@ -1,0 +1,56 @@
+-- Does one act of administration, once.
+--
+-- KEYS: epoch, marker of the operation, hash of the subject.
+-- ARGV: memory of the store in ms, candidate epoch, act (`s` set used, `a` add to used,
+--   `g` advance the generation), field (empty for `g`), amount, difference or generation.
+-- Result: now, then {1, used before, used after, reserved}; {2, generation}; {3} already;
+--   {-1, text} unreadable.
+-- Atomicity: one step; it reads and validates everything before it writes.
+
+local DAY_MS = 86400000
+
+-- Decimal numbers of any length; Lua's own keep 53 bits.
+local function later(one, other)
+  return #one > #other or (#one == #other and one > other)
+end
+
+local function administer()
+  local marker, key = KEYS[2], KEYS[3]
+  local act, field, operand = ARGV[3], ARGV[4], ARGV[5]
+  if call('EXISTS', marker) == 1 then
+    return { 3 }
+  end
+  local reply
+  if act == 'g' then
+    local stored = call('HGET', key, 'g')
+    local generation = operand
+    if stored and not later(operand, stored) then
+      generation = stored
+    end
+    epoch_of(KEYS[1], ARGV[2])
+    write_new(key, { 'g', generation }, now + memory)
+    reply = { 2, generation }
+  else
+    local value = call('HGET', key, field)
+    local before, reserved = parse(value)
+    local after = tonumber(operand)
+    if act == 'a' then
+      if after > 0 then
+        after = plus(before, after)
+      else
+        after = math.max(before + after, 0)
+      end
+    end
+    epoch_of(KEYS[1], ARGV[2])
+    if value then
+      call('HSET', key, field, render(after, reserved))
+    elseif after > 0 then
+      write_new(key, { field, render(after, reserved) }, keep_until({ field }, 1, 1, now))
+    end
+    reply = { 1, before, after, reserved }
+  end
+  call('SET', marker, '', 'PX', DAY_MS)
+  return reply
+end
+
+return answer(1, administer)

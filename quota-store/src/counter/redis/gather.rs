@@ -1,0 +1,189 @@
+//! Gathers operations that wait at the same time into one call.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{FromRedisValue as _, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    failure::Failure,
+    link::Link,
+    script::{Item, Script, Words},
+};
+use crate::StoreErrorKind;
+
+/// The most operations in one call.
+pub(super) const MOST_GATHERED: usize = 64;
+/// How many operations may wait for a call.
+const MOST_WAITING: usize = 64 * MOST_GATHERED;
+
+/// What a script answered to one operation.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The store's time in milliseconds.
+    pub(super) now: u64,
+    pub(super) fields: Vec<Value>,
+}
+
+impl Answer {
+    /// Takes an answer of a script apart, which is `now` and then one array per item.
+    pub(super) fn all(
+        values: Vec<Value>,
+    ) -> Result<impl Iterator<Item = Result<Self, Failure>>, Failure> {
+        let mut values = values.into_iter();
+        let now = values
+            .next()
+            .and_then(|now| u64::from_redis_value(now).ok())
+            .ok_or_else(|| Failure::unreadable("its time"))?;
+        Ok(values.map(move |value| match value {
+            Value::Array(fields) => Self { now, fields }.readable(),
+            _ => Err(Failure::unreadable("an array for each item")),
+        }))
+    }
+
+    fn readable(self) -> Result<Self, Failure> {
+        match self.fields.as_slice() {
+            [Value::Int(-1), text, ..] => Err(Failure::new(
+                StoreErrorKind::Corrupt,
+                format!("Redis holds something unreadable: {text:?}"),
+            )),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// Whether an operation was sent, as the one who waits and the one who sends both must know.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim(Arc<AtomicU8>);
+
+impl Claim {
+    const WAITING: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+    const REPEATED: u8 = 3;
+
+    // Relaxed throughout: the swap decides, and nothing else is ordered by it.
+    fn send(&self) -> bool {
+        self.0.swap(Self::SENT, Ordering::Relaxed) != Self::GIVEN_UP
+    }
+
+    /// Makes it ready for another send, after the last one was answered.
+    pub(super) fn renew(&self) {
+        self.0.store(Self::WAITING, Ordering::Relaxed);
+    }
+
+    /// Makes it ready for another send, while the last one may still take effect.
+    pub(super) fn repeat(&self) {
+        self.0.store(Self::REPEATED, Ordering::Relaxed);
+    }
+
+    /// Keeps it from being sent; fails where it has been.
+    fn give_up(&self) -> bool {
+        self.0.swap(Self::GIVEN_UP, Ordering::Relaxed) == Self::WAITING
+    }
+
+    /// Waits for what is done under this claim, for so long.
+    pub(super) async fn within<T>(
+        &self,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) if self.give_up() => Err(Failure::unreachable()),
+            Err(_) => Err(Failure::unknown()),
+        }
+    }
+
+    /// Marks as sent what goes out without being gathered.
+    pub(super) fn sent() -> Self {
+        Self(Arc::new(AtomicU8::new(Self::SENT)))
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    item: Item,
+    claim: Claim,
+    reply: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+/// The door to a task that sends operations.
+#[derive(Debug)]
+pub(super) struct Gatherer(mpsc::Sender<Job>);
+
+impl Gatherer {
+    /// Starts the task; it ends when the gatherer is dropped and everything was sent.
+    pub(super) fn start(
+        link: Arc<Link>,
+        script: Script,
+        head: impl Fn(usize) -> Words + Send + 'static,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(MOST_WAITING);
+        tokio::spawn(send_all(link, script, head, receiver));
+        Self(sender)
+    }
+
+    /// Sends one operation, alone or with others, and waits for its answer.
+    pub(super) async fn ask(&self, item: Item, claim: &Claim) -> Result<Answer, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            item,
+            claim: claim.clone(),
+            reply,
+        };
+        self.0.try_send(job).map_err(|_| {
+            Failure::new(
+                StoreErrorKind::NotServing,
+                format!("{MOST_WAITING} operations wait for Redis already"),
+            )
+        })?;
+        answer.await.unwrap_or_else(|_| Err(Failure::unknown()))
+    }
+}
+
+async fn send_all(
+    link: Arc<Link>,
+    script: Script,
+    head: impl Fn(usize) -> Words,
+    mut jobs: mpsc::Receiver<Job>,
+) {
+    let mut batch: Vec<Job> = Vec::with_capacity(MOST_GATHERED);
+    while jobs.recv_many(&mut batch, MOST_GATHERED).await > 0 {
+        batch.retain(|job| job.claim.send());
+        if batch.is_empty() {
+            continue;
+        }
+        let items = batch.iter().map(|job| &job.item);
+        let outcome = link.run(&script, &head(batch.len()), items).await;
+        reply_all(&mut batch, outcome.and_then(Answer::all));
+    }
+}
+
+fn reply_all(
+    batch: &mut Vec<Job>,
+    outcome: Result<impl Iterator<Item = Result<Answer, Failure>>, Failure>,
+) {
+    match outcome {
+        Ok(mut answers) => {
+            for job in batch.drain(..) {
+                let answer = answers
+                    .next()
+                    .unwrap_or_else(|| Err(Failure::unreadable("every item")));
+                // Whoever asked may have gone.
+                drop(job.reply.send(answer));
+            }
+        }
+        Err(failure) => {
+            for job in batch.drain(..) {
+                drop(job.reply.send(Err(failure.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+-- Shared by every script that writes; it comes first in each of them.
+--
+-- A subject's hash: `g` generation, `n` reservations in flight, `p` when to prune next, and one
+-- field per counter, `QUOTA:WINDOW`, whose value is `USED` or `USED RESERVED`.
+-- An owner's index (sorted set): one member per live reservation, by its expiry. The member is
+-- the record: `ID r|c USER [u|tFIELD=AMOUNT]...`.
+-- A partition's index (sorted set): the owners that have live reservations, by an instant not
+-- after the earliest of their expiries.
+-- A marker: `e` expired, `l` late, `s` settled, `a` aborted, and `c` behind it for corrected.
+
+local MAX = 9007199254740991
+local FAR = 4503599627370496
+
+local call, sub, find, match = redis.call, string.sub, string.find, string.match
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local memory = tonumber(ARGV[1])
+
+-- Splits a counter's value into what is used and what is reserved.
+local function parse(value)
+  if not value then
+    return 0, 0
+  end
+  local space = find(value, ' ', 1, true)
+  local used, reserved
+  if space then
+    used, reserved = tonumber(sub(value, 1, space - 1)), tonumber(sub(value, space + 1))
+  else
+    used, reserved = tonumber(value), 0
+  end
+  if not (used and reserved and used >= 0 and used <= MAX and reserved >= 0 and reserved <= MAX) then
+    error('a counter is unreadable')
+  end
+  return used, reserved
+end
+
+-- The value of a counter. Concatenation keeps 14 digits, so that larger ones are formatted.
+local function render(used, reserved)
+  if used < 1e14 and reserved < 1e14 then
+    if reserved == 0 then
+      return used
+    end
+    return used .. ' ' .. reserved
+  end
+  if reserved == 0 then
+    return string.format('%.0f', used)
+  end
+  return string.format('%.0f %.0f', used, reserved)
+end
+
+local function plus(used, amount)
+  if amount > MAX - used then
+    return MAX
+  end
+  return used + amount
+end
+
+-- When the window of a field ends; nil for a lifetime.
+local function window_end(field)
+  local unit, digits = match(field, '^[^:]*:%a[0-9a-z]*([+/!]?)([0-9a-z]*)')
+  if not unit or unit == '' then
+    return nil
+  end
+  local count = tonumber(digits, 36)
+  if unit == '+' then
+    count = count * 60000
+  elseif unit == '/' then
+    count = count * 1000
+  end
+  if count > FAR then
+    return FAR
+  end
+  return count
+end
+
+-- Drops the counters of windows that the store need not remember. A hash of many fields is
+-- looked through only now and then.
+local function prune(key)
+  local size = call('HLEN', key)
+  if size == 0 then
+    return
+  end
+  if size > 16 then
+    local next_prune = call('HGET', key, 'p')
+    if next_prune and tonumber(next_prune) > now then
+      return
+    end
+  end
+  local fields = call('HGETALL', key)
+  local gone = {}
+  for i = 1, #fields, 2 do
+    local field = fields[i]
+    if find(field, ':', 1, true) and not find(fields[i + 1], ' ', 1, true) then
+      local ended = window_end(field)
+      if ended and ended + memory < now then
+        gone[#gone + 1] = field
+      end
+    end
+  end
+  for i = 1, #gone, 500 do
+    call('HDEL', key, unpack(gone, i, math.min(i + 499, #gone)))
+  end
+  if size - #gone > 16 then
+    call('HSET', key, 'p', now + math.floor(memory / 4))
+  end
+end
+
+-- Writes fields to a hash of which at least one is new, and keeps it for as long as `until_ms`
+-- says; nil keeps it for ever.
+local function write_new(key, writes, until_ms)
+  prune(key)
+  local left = call('PTTL', key)
+  call('HSET', key, unpack(writes))
+  if not until_ms then
+    if left >= 0 then
+      call('PERSIST', key)
+    end
+  elseif left == -2 then
+    call('PEXPIREAT', key, until_ms)
+  elseif left >= 0 then
+    call('PEXPIREAT', key, until_ms, 'GT')
+  end
+end
+
+-- How long a hash with these fields is kept.
+local function keep_until(fields, from, to, hold_until)
+  local latest = hold_until
+  for i = from, to do
+    local ended = window_end(fields[i])
+    if not ended then
+      return nil
+    end
+    if ended > latest then
+      latest = ended
+    end
+  end
+  return latest + memory
+end
+
+local function epoch_of(key, candidate)
+  local epoch = call('GET', key)
+  if not epoch then
+    epoch = candidate
+    call('SET', key, epoch)
+  end
+  return epoch
+end
+
+-- Gives back, or charges, what one expired reservation held on one subject.
+local function reap_subject(key, writes, fields, amounts, charge)
+  if #fields > 0 then
+    local values = call('HMGET', key, unpack(fields))
+    for i = 1, #fields do
+      local used, reserved = parse(values[i])
+      if charge then
+        used = plus(used, amounts[i])
+      end
+      writes[#writes + 1] = fields[i]
+      writes[#writes + 1] = render(used, math.max(reserved - amounts[i], 0))
+    end
+  end
+  if #writes > 0 then
+    local until_ms = now + memory
+    if call('EXISTS', key) == 0 then
+      until_ms = keep_until(fields, 1, #fields, now)
+      write_new(key, writes, until_ms)
+    else
+      call('HSET', key, unpack(writes))
+    end
+  end
+end
+
+local function reap_one(base, kind, owner, member)
+  local id, orphans, user, rest = match(member, '^(%S+) (%a) (%S+)(.*)$')
+  local user_fields, user_amounts, tenant_fields, tenant_amounts = {}, {}, {}, {}
+  for scope, field, amount in string.gmatch(rest, ' ([ut])([^ =]+)=(%d+)') do
+    if scope == 'u' then
+      user_fields[#user_fields + 1] = field
+      user_amounts[#user_amounts + 1] = tonumber(amount)
+    else
+      tenant_fields[#tenant_fields + 1] = field
+      tenant_amounts[#tenant_amounts + 1] = tonumber(amount)
+    end
+  end
+  local tenant = kind == 't' and owner or ''
+  local user_key = base .. 'u:' .. tenant .. ':' .. user
+  local in_flight = tonumber(call('HGET', user_key, 'n') or 0)
+  local charge = orphans == 'c'
+  local writes = {}
+  if in_flight > 0 then
+    writes = { 'n', in_flight - 1 }
+  end
+  reap_subject(user_key, writes, user_fields, user_amounts, charge)
+  if #tenant_fields > 0 then
+    reap_subject(base .. 't:' .. tenant, {}, tenant_fields, tenant_amounts, charge)
+  end
+  call('SET', base .. 'm:' .. id, charge and 'l' or 'e', 'PX', memory)
+end
+
+-- The earliest expiry of an owner's live reservations, or nil.
+local function earliest(owner_index)
+  local first = call('ZRANGE', owner_index, 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2])
+end
+
+-- Ends up to `limit` expired reservations of an owner, and says how many.
+local function reap(owner_index, partition_index, owner_name, limit)
+  local dead = call('ZRANGEBYSCORE', owner_index, '-inf', now, 'LIMIT', 0, limit)
+  local base, kind, owner = match(owner_index, '^(.*{%x%x}:)x:([tu]):(.*)$')
+  for i = 1, #dead do
+    local ok, failure = pcall(reap_one, base, kind, owner, dead[i])
+    if not ok then
+      redis.log(redis.LOG_WARNING, 'quota: an expired reservation is unreadable: ' .. dead[i])
+    end
+    call('ZREM', owner_index, dead[i])
+  end
+  local first = earliest(owner_index)
+  if first then
+    call('ZADD', partition_index, first, owner_name)
+  else
+    call('ZREM', partition_index, owner_name)
+  end
+  return #dead
+end
+
+-- Answers every item by itself: one that can't be read does not hurt the others.
+local function answer(count, item)
+  local replies = { now }
+  for i = 1, count do
+    local ok, reply = pcall(item, i)
+    if ok then
+      replies[i + 1] = reply
+    else
+      if type(reply) == 'table' then
+        reply = reply.err or 'unknown failure'
+      end
+      replies[i + 1] = { -1, tostring(reply) }
+    end
+  end
+  return replies
+end

@@ -1,0 +1,122 @@
+//! The scripts, and calls to them.
+
+use std::fmt::{Display, Write as _};
+
+use redis::{Cmd, RedisWrite as _};
+use smallvec::SmallVec;
+
+/// A script and the hash that Redis knows it by.
+#[derive(Debug)]
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+/// All scripts of the store.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) reserve: Script,
+    pub(super) settle: Script,
+    pub(super) renew: Script,
+    pub(super) read: Script,
+    pub(super) administer: Script,
+    pub(super) sweep: Script,
+}
+
+// Without `allow-oom` Redis refuses a script at `maxmemory` before it runs.
+macro_rules! script {
+    ($flags:literal, $($file:literal),+) => {
+        Script::new(concat!("#!lua", $flags, "\n", $(include_str!($file), "\n"),+))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            reserve: script!("", "prelude.lua", "reserve.lua"),
+            settle: script!(" flags=allow-oom", "prelude.lua", "settle.lua"),
+            renew: script!(" flags=allow-oom", "prelude.lua", "renew.lua"),
+            read: script!(" flags=no-writes", "read.lua"),
+            administer: script!(" flags=allow-oom", "prelude.lua", "administer.lua"),
+            sweep: script!(" flags=allow-oom", "prelude.lua", "sweep.lua"),
+        }
+    }
+}
+
+/// How a script is named in a call.
+#[derive(Clone, Copy)]
+pub(super) enum Named {
+    /// By its hash: short, and refused where Redis has forgotten the script.
+    ByHash,
+    /// By its text: always runs.
+    ByText,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self {
+            code,
+            hash: redis::Script::new(code).get_hash().to_owned(),
+        }
+    }
+
+    /// A call with the keys and arguments of all `items`, after the arguments in `head`.
+    pub(super) fn call<'a, I>(&self, named: Named, head: &Words, items: I) -> Cmd
+    where
+        I: Iterator<Item = &'a Item> + Clone,
+    {
+        let mut command = match named {
+            Named::ByHash => redis::cmd("EVALSHA"),
+            Named::ByText => redis::cmd("EVAL"),
+        };
+        match named {
+            Named::ByHash => command.arg(&self.hash),
+            Named::ByText => command.arg(self.code),
+        };
+        let keys: usize = items.clone().map(|item| item.keys.len()).sum();
+        command.arg(keys);
+        for item in items.clone() {
+            item.keys.write_to(&mut command);
+        }
+        head.write_to(&mut command);
+        for item in items {
+            item.arguments.write_to(&mut command);
+        }
+        command
+    }
+}
+
+/// The keys and arguments of one operation.
+#[derive(Debug, Default)]
+pub(super) struct Item {
+    pub(super) keys: Words,
+    pub(super) arguments: Words,
+}
+
+/// Words of a command in one allocation.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    text: String,
+    ends: SmallVec<[usize; 24]>,
+}
+
+impl Words {
+    pub(super) fn push(&mut self, word: impl Display) -> &mut Self {
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{word}");
+        self.ends.push(self.text.len());
+        self
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn write_to(&self, command: &mut Cmd) {
+        let mut from = 0;
+        for &end in &self.ends {
+            command.write_arg(&self.text.as_bytes()[from..end]);
+            from = end;
+        }
+    }
+}

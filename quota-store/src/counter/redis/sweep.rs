@@ -1,0 +1,97 @@
+//! Ends expired reservations that no request comes across.
+
+use std::{sync::Weak, time::Duration};
+
+use super::{
+    failure::Failure,
+    gather::Answer,
+    items,
+    keys::{self, Address},
+    link::{Link, jittered},
+    replies,
+    script::{Item, Script, Words},
+};
+
+/// The longest pause between two sweeps: units are free again within a second.
+const LONGEST_PAUSE: Duration = Duration::from_millis(600);
+/// How long the other processes leave the work to this one.
+const LOCK: Duration = Duration::from_millis(250);
+/// How many partitions one call looks through.
+const PARTITIONS_A_CALL: usize = 64;
+
+/// Sweeps until the store is gone.
+pub(super) async fn sweep_all(link: Weak<Link>, script: Script, prefix: String, memory: Duration) {
+    let indexes: Vec<String> = keys::partition_indexes(&prefix).collect();
+    let lock = format!("{prefix}:sweep");
+    loop {
+        tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
+        let Some(link) = link.upgrade() else {
+            return;
+        };
+        if let Err(error) = sweep_once(&link, &script, &lock, &indexes, memory).await {
+            // The next sweep tries again, and requests report the outage.
+            tracing::debug!(%error, "expired reservations could not be swept");
+        }
+    }
+}
+
+async fn sweep_once(
+    link: &Link,
+    script: &Script,
+    lock: &str,
+    indexes: &[String],
+    memory: Duration,
+) -> Result<(), Failure> {
+    for (number, indexes) in indexes.chunks(PARTITIONS_A_CALL).enumerate() {
+        // Only the first call takes the lock.
+        let mut lock_for = if number == 0 { LOCK } else { Duration::ZERO };
+        loop {
+            let mut item = Item::default();
+            item.keys.push(lock);
+            for index in indexes {
+                item.keys.push(index);
+            }
+            item.arguments
+                .push('p')
+                .push(items::duration_millis(lock_for));
+            let answer = call(link, script, &item, memory).await?;
+            if replies::is_locked(&answer) {
+                return Ok(());
+            }
+            if !replies::is_left(answer)? {
+                break;
+            }
+            lock_for = Duration::ZERO;
+        }
+    }
+    Ok(())
+}
+
+/// Ends up to 64 expired reservations of one owner, and says whether more may be left.
+pub(super) async fn sweep_owner(
+    link: &Link,
+    script: &Script,
+    address: &Address,
+    memory: Duration,
+) -> Result<bool, Failure> {
+    let mut item = Item::default();
+    item.keys
+        .push(address.partition_index())
+        .push(address.owner_index());
+    item.arguments.push('o').push(&address.owner);
+    replies::is_left(call(link, script, &item, memory).await?)
+}
+
+async fn call(
+    link: &Link,
+    script: &Script,
+    item: &Item,
+    memory: Duration,
+) -> Result<Answer, Failure> {
+    let mut head = Words::default();
+    head.push(items::duration_millis(memory));
+    let values = link.run(script, &head, std::iter::once(item)).await?;
+    Answer::all(values)?
+        .next()
+        .unwrap_or_else(|| Err(Failure::unreadable("an item")))
+}
