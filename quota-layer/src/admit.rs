@@ -61,6 +61,7 @@ pub(crate) async fn admission(
     rule: usize,
     identified: Identified,
 ) -> Result<Charge, Turned> {
+    let stopwatch = shared.metrics.stopwatch();
     let admitted = async {
         let refuse = |refusal| Refused {
             attempt: ReservationId::generate(shared.store.now()),
@@ -78,7 +79,9 @@ pub(crate) async fn admission(
         let admitted = ask.admit().await?;
         Ok((identity, admitted))
     };
-    match admitted.await {
+    let admitted = admitted.await;
+    drop(stopwatch);
+    match admitted {
         Ok((identity, admitted)) => Ok(Charge::new(shared, runtime, rule, identity, admitted)),
         Err(refused) => Err(Turned { refused, runtime }),
     }

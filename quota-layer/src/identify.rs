@@ -15,6 +15,8 @@ use crate::{
 
 mod address;
 #[cfg(feature = "jwt")]
+mod settings;
+#[cfg(feature = "jwt")]
 mod token;
 
 pub use address::ClientAddress;

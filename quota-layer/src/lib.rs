@@ -29,7 +29,7 @@ mod status;
 
 pub use body::ResponseBody;
 pub use build::{Builder, StartError};
-pub use config::{Config, ConfigErrors};
+pub use config::{Config, ConfigError, ConfigErrors};
 pub use future::ResponseFuture;
 #[cfg(feature = "axum")]
 pub use handle::NoCharge;

@@ -4,7 +4,7 @@
 //! Counters are registered when they are first needed and kept, so the recorder must be installed
 //! before the first request.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{sync::OnceLock, time::Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use quota_store::{Amount, QuotaName};
@@ -118,11 +118,12 @@ pub(crate) struct LayerMetrics {
 }
 
 impl LayerMetrics {
-    /// How long one request spent in the layer itself.
-    pub(crate) fn spent(&self, time: Duration) {
-        self.seconds
-            .get(|| histogram!("quota_layer_seconds"))
-            .record(time);
+    /// Begins to measure what the layer itself does for a request.
+    pub(crate) fn stopwatch(&self) -> Stopwatch<'_> {
+        Stopwatch {
+            metrics: self,
+            began: monotonic_now(),
+        }
     }
 
     /// How many reservations this process holds.
@@ -138,6 +139,30 @@ impl LayerMetrics {
             .get(|| gauge!("quota_commits_unacknowledged"))
             .set(small(count));
     }
+}
+
+/// Records what one step of the layer took, when it is dropped.
+pub(crate) struct Stopwatch<'a> {
+    metrics: &'a LayerMetrics,
+    began: Instant,
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        let spent = monotonic_now().saturating_duration_since(self.began);
+        self.metrics
+            .seconds
+            .get(|| histogram!("quota_layer_seconds"))
+            .record(spent);
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it only measures; no decision depends on it"
+)]
+fn monotonic_now() -> Instant {
+    Instant::now()
 }
 
 /// Gauges are floats; a count of this process fits one exactly.

@@ -17,7 +17,6 @@ use crate::{
     body::ResponseBody,
     future::{ResponseFuture, Turned},
     headers,
-    identify::Identified,
     refusal::{Form, Refusal},
     request,
     runtime::{RequestRuntime, Ruling},

@@ -81,6 +81,7 @@ impl Charge {
     ///
     /// Dropped at any point after the first poll, the settling goes on.
     pub(crate) async fn settle(self, ending: Ending) -> Tell {
+        let _stopwatch = self.shared.metrics.stopwatch();
         let rule = &self.runtime.config.rules[self.rule];
         let is_success = match ending {
             Ending::Answered(status) => rule.success.contains(status.as_u16()),

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod protocol_model;
 #[cfg(test)]
+mod spine;
+#[cfg(test)]
 mod support_kit;
 #[cfg(test)]
 mod tidy;

@@ -12,6 +12,7 @@
 pub mod clients;
 pub mod doubles;
 pub mod eventually;
+pub mod layers;
 pub mod logs;
 pub mod processes;
 pub mod proxy;
