@@ -3,4 +3,4 @@
 
 mod config;
 
-pub use config::Config;
+pub use config::{Config, ConfigError, ConfigErrors};
