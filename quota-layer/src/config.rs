@@ -34,6 +34,8 @@ mod routes;
 mod store;
 mod windows;
 
+mod watch;
+
 use std::path::Path;
 
 pub use errors::{ConfigError, ConfigErrors};
@@ -46,6 +48,7 @@ pub(crate) use settings::{
     TokenFrom, UnitForms, UnknownPlan, Unmatched,
 };
 pub(crate) use source::Source;
+pub(crate) use watch::ConfigWatcher;
 
 impl Config {
     /// Reads a configuration from the text of a `quota.toml`.
@@ -75,3 +78,6 @@ impl Config {
         load::load(source)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,7 +165,9 @@ impl KeyItems<'_> {
                     ),
                 );
             }
-            self.refuse_other_family(symmetric?, findings);
+            if others.is_empty() {
+                self.refuse_other_family(symmetric?, findings);
+            }
         }
         let secret_key = self.secret.map(|item| {
             let secret = secret(&item, source, findings)?;

@@ -101,7 +101,11 @@ fn read_quota(item: &Item<'_>, findings: &mut Findings) -> Vec<WrittenLimit> {
     let mut limits: Vec<WrittenLimit> = Vec::new();
     for entry in &entries {
         if listed && matches!(entry.node.value, Value::List(_)) {
-            entry.refuse_kind("a list of limits", "`[\"5/day\", \"150/month\"]`", findings);
+            findings.error(
+                entry.place(),
+                format!("`{}` is a list in a list", item.path),
+                "write it like [\"5/day\", \"150/month\"]",
+            );
             continue;
         }
         let Some(limit) = read_limit(entry, findings) else {
@@ -229,6 +233,12 @@ fn parse_bound(text: &str) -> Result<WrittenBound, Problem> {
         });
     };
     let amount = parse_amount(amount)?;
+    if window.is_empty() {
+        return Err(Problem::new(
+            format!("`{text}` does not say in which window"),
+            format!("write \"{text}day\", \"{text}month\" or so"),
+        ));
+    }
     let window = window.parse::<Window>().map_err(|error| {
         Problem::new(
             format!("`{window}` is not a window"),

@@ -29,8 +29,11 @@ pub(super) fn load(source: &Source) -> Result<Config, ConfigErrors> {
     let mut findings = Findings::default();
     let (parsed, syntax_errors) = DeTable::parse_recoverable(&source.text);
     if !syntax_errors.is_empty() {
-        for error in &syntax_errors {
-            note_syntax_error(error, &mut findings);
+        for (index, error) in syntax_errors.iter().enumerate() {
+            // The parser can say the same thing twice.
+            if !syntax_errors[..index].contains(error) {
+                note_syntax_error(error, &mut findings);
+            }
         }
         let masked = Masked::new(&source.text, None);
         return Err(ConfigErrors::render(findings.errors, &source.name, &masked));

@@ -97,7 +97,7 @@ impl<'a> Reference<'a> {
                     format!("set {name}, or refer to another variable or to a file:PATH"),
                 )
             })?,
-            Self::File(path) => read(&source.folder.join(path))?,
+            Self::File(path) => read(path, source)?,
         };
         let trimmed = text.strip_suffix('\n').unwrap_or(&text);
         let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
@@ -118,10 +118,10 @@ impl<'a> Reference<'a> {
 }
 
 /// Reads a file that the configuration names.
-pub(super) fn read(path: &Path) -> Result<String, Problem> {
-    fs::read_to_string(path).map_err(|error| {
+pub(super) fn read(path: &str, source: &Source) -> Result<String, Problem> {
+    fs::read_to_string(source.folder.join(path)).map_err(|error| {
         Problem::new(
-            format!("the file `{}` cannot be read: {error}", path.display()),
+            format!("the file `{path}` cannot be read: {error}"),
             "paths begin at the folder of this file; check that this process may read it",
         )
     })

@@ -175,7 +175,7 @@ fn warn_unused(url: &StoreUrl, items: [&Option<Item<'_>>; 3], findings: &mut Fin
 
 fn certificate(item: &Item<'_>, source: &Source, findings: &mut Findings) -> Option<String> {
     let path = item.words("ca_file = \"ca.pem\"", findings)?;
-    let result = source::read(&source.folder.join(path)).and_then(|pem| {
+    let result = source::read(path, source).and_then(|pem| {
         if pem.contains("-----BEGIN CERTIFICATE-----") {
             Ok(pem)
         } else {
@@ -236,16 +236,17 @@ fn parse_address(address: &str) -> Result<StoreUrl, Problem> {
         .host()
         .filter(|host| !host.is_empty())
         .ok_or_else(|| refuse("the URL has no host"))?;
-    // `port_u16` is `None` for a port that is no number, too.
-    let port = match (uri.port(), uri.port_u16()) {
-        (None, _) if !ends_with_colon(&uri) => 6379,
-        (Some(_), Some(port)) if port > 0 => port,
-        _ => {
-            return Err(refuse(
-                "the port of the URL is not a number from 1 to 65535",
-            ));
-        }
+    // `Uri::port` does not tell a wrong port from none.
+    let after_host = uri
+        .authority()
+        .and_then(|authority| authority.as_str().strip_prefix(host))
+        .unwrap_or_default();
+    let port = match after_host.strip_prefix(':') {
+        None if after_host.is_empty() => Some(6379),
+        None => None,
+        Some(digits) => digits.parse::<u16>().ok().filter(|port| *port > 0),
     };
+    let port = port.ok_or_else(|| refuse("the port of the URL is not a number from 1 to 65535"))?;
     if uri.query().is_some() || address.contains('#') {
         return Err(refuse("the URL has parts after the database number"));
     }
@@ -258,11 +259,6 @@ fn parse_address(address: &str) -> Result<StoreUrl, Problem> {
     Ok(StoreUrl::Redis {
         address: format!("{scheme}://{host}:{port}/{database}"),
     })
-}
-
-fn ends_with_colon(uri: &Uri) -> bool {
-    uri.authority()
-        .is_some_and(|authority| authority.as_str().ends_with(':'))
 }
 
 fn prefix(item: &Item<'_>, findings: &mut Findings) -> Option<String> {
