@@ -177,7 +177,7 @@ impl Entry {
         // A live reservation may hold nothing of a counter, and still charge it when it commits.
         let is_idle = self.live == 0;
         self.counters
-            .retain(|counter| !counter.is_past(now, memory) && !(is_idle && counter.is_empty()));
+            .retain(|counter| !(counter.is_past(now, memory) || is_idle && counter.is_empty()));
         if self.counters.spilled() && self.counters.len() <= self.counters.inline_size() {
             self.counters.shrink_to_fit();
         }
