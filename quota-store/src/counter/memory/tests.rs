@@ -54,3 +54,5 @@ impl StoreUnderTest for Memory {
 mod contract {
     crate::counter_store_contract!(super::Memory::start);
 }
+
+mod bounds;
