@@ -51,7 +51,7 @@ impl Shard {
         key: &CounterKey,
         overflow: Overflow,
     ) -> Result<usize, StoreError> {
-        if let Some(place) = self.subjects.at(subject).find(key) {
+        if let Some(place) = self.subjects.at(subject).find(key, 0) {
             return Ok(place);
         }
         let pool = &step.common.counters;

@@ -40,7 +40,8 @@ impl Live {
 /// the same however many are live.
 #[derive(Debug, Default)]
 pub(super) struct LiveReservations {
-    ids: HashMap<ReservationId, usize, RandomState>,
+    // By the number that the id is, which is hashed and compared at once.
+    ids: HashMap<u128, usize, RandomState>,
     slots: Slab<Live>,
     heap: Vec<(UnixMillis, usize)>,
 }
@@ -54,7 +55,7 @@ impl LiveReservations {
 
     /// The reservation of this id, to be replaced by a newer copy.
     pub(super) fn get_mut(&mut self, id: ReservationId) -> Option<&mut Live> {
-        let slot = *self.ids.get(&id)?;
+        let slot = *self.ids.get(&number(id))?;
         Some(&mut self.slots[slot])
     }
 
@@ -62,14 +63,14 @@ impl LiveReservations {
     pub(super) fn insert(&mut self, live: Live, expires: UnixMillis) {
         let id = live.reservation.request.id;
         let slot = self.slots.insert(live);
-        self.ids.insert(id, slot);
+        self.ids.insert(number(id), slot);
         self.heap.push((expires, slot));
         self.sift_up(self.heap.len() - 1);
     }
 
     /// Takes one out.
     pub(super) fn remove(&mut self, id: ReservationId) -> Option<Live> {
-        let slot = self.ids.remove(&id)?;
+        let slot = self.ids.remove(&number(id))?;
         let live = self.slots.remove(slot);
         self.heap.swap_remove(live.position);
         if live.position < self.heap.len() {
@@ -81,7 +82,7 @@ impl LiveReservations {
 
     /// Lets one live until `expires`; false where there is none of this id.
     pub(super) fn renew(&mut self, id: ReservationId, expires: UnixMillis) -> bool {
-        let Some(slot) = self.ids.get(&id) else {
+        let Some(slot) = self.ids.get(&number(id)) else {
             return false;
         };
         let position = self.slots[*slot].position;
@@ -159,6 +160,10 @@ impl LiveReservations {
         self.heap[position] = entry;
         self.slots[entry.1].position = position;
     }
+}
+
+fn number(id: ReservationId) -> u128 {
+    id.as_uuid().as_u128()
 }
 
 #[cfg(test)]

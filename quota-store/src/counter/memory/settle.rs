@@ -163,7 +163,7 @@ impl Shard {
             let mut settle = || {
                 let entry = self.subjects.at_mut(subject?);
                 // It is there: what a live reservation names is not dropped.
-                let place = entry.find(&hold.counter)?;
+                let place = entry.find(&hold.counter, index)?;
                 let value = entry.value_mut(place);
                 value.reserved = value.reserved.saturating_sub(hold.amount);
                 value.used = value.used.saturating_add(amount(index));

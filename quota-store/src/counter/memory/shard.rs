@@ -9,7 +9,7 @@ use super::{
     live::{Live, LiveReservations},
     markers::Markers,
     room::{Pool, Room},
-    subjects::{Asker, Subjects},
+    subjects::{Asker, Subjects, is_same_counter},
 };
 use crate::{
     Allowed, Amount, Bound, Cause, CounterKey, CounterValue, CounterValues, Decision, Denied,
@@ -174,15 +174,18 @@ impl Shard {
     }
 
     fn places(&self, request: &Reserve, owners: Owners) -> Places {
-        let place = |key: &CounterKey| {
-            let subject = owners.of(key.scope)?;
-            let place = self.subjects.at(subject).find(key)?;
-            Some((subject, place))
-        };
-        let holds = request.holds.iter();
-        holds.map(|hold| place(&hold.counter)).collect()
+        let mut places = Places::new();
+        for (index, hold) in request.holds.iter().enumerate() {
+            let find = |subject| {
+                let place = self.subjects.at(subject).find(&hold.counter, index)?;
+                Some((subject, place))
+            };
+            places.push(owners.of(hold.counter.scope).and_then(find));
+        }
+        places
     }
 
+    #[inline]
     fn value(&self, place: Place) -> CounterValue {
         place.map_or_else(CounterValue::default, |(subject, place)| {
             self.subjects.at(subject).value(place)
@@ -190,7 +193,11 @@ impl Shard {
     }
 
     fn values(&self, places: &Places) -> CounterValues {
-        places.iter().map(|place| self.value(*place)).collect()
+        let mut values = CounterValues::new();
+        for place in places {
+            values.push(self.value(*place));
+        }
+        values
     }
 
     /// Reaps some of what has expired, and says what denies the request then.
@@ -209,14 +216,10 @@ impl Shard {
         let mut tight = SmallVec::new();
         for (index, hold) in request.holds.iter().enumerate() {
             // Two holds on one counter count together.
-            let is_same = |other: usize| {
-                places[other] == places[index]
-                    && (places[index].is_some() || request.holds[other].counter == hold.counter)
-            };
-            let amounts = request.holds.iter().map(|hold| hold.amount.get());
-            let earlier = amounts.take(index).enumerate();
-            let earlier = earlier.filter(|(other, _)| is_same(*other));
-            let amount = hold.amount.get() + earlier.map(|(_, amount)| amount).sum::<u64>();
+            let earlier = request.holds[..index].iter();
+            let earlier = earlier.filter(|other| is_same(&other.counter, &hold.counter));
+            let earlier: u64 = earlier.map(|other| other.amount.get()).sum();
+            let amount = hold.amount.get() + earlier;
             let value = self.value(places[index]);
             if !hold.amount.is_zero() && !fits(value, hold.hard, amount) {
                 tight.push(index);
@@ -319,6 +322,10 @@ pub(super) fn no_tenant() -> StoreError {
         StoreErrorKind::Invalid,
         "a counter of a tenant needs a requester with a tenant",
     )
+}
+
+fn is_same(one: &CounterKey, other: &CounterKey) -> bool {
+    one.scope == other.scope && is_same_counter(one, other)
 }
 
 /// Whether `amount` more units fit.

@@ -1,10 +1,6 @@
 //! Subjects and their counters.
 
-use std::{
-    hash::{BuildHasher, Hash},
-    mem,
-    time::Duration,
-};
+use std::{hash::BuildHasher, mem, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -19,7 +15,7 @@ use crate::{
 const GENERATION_OUTLIVES: Duration = Duration::from_mins(10);
 
 /// A [`Subject`] that is only looked at.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 enum SubjectRef<'a> {
     User(Option<&'a TenantId>, &'a UserId),
     Tenant(&'a TenantId),
@@ -47,10 +43,13 @@ pub(super) struct Hashes {
 impl Hashes {
     /// Hashes the user and, if there is one, the tenant.
     pub(super) fn of(requester: &Requester, hasher: &RandomState) -> Self {
+        let hash = |id: &str| hasher.hash_one(id.as_bytes());
+        let user = hash(requester.user.as_str());
         let tenant = requester.tenant.as_ref();
+        let tenant = tenant.map(|tenant| hash(tenant.as_str()).rotate_left(1));
         Self {
-            user: hasher.hash_one(SubjectRef::User(tenant, &requester.user)),
-            tenant: tenant.map(|tenant| hasher.hash_one(SubjectRef::Tenant(tenant))),
+            user: user ^ tenant.unwrap_or_default().rotate_left(1),
+            tenant,
         }
     }
 
@@ -91,15 +90,13 @@ struct Counter {
 }
 
 impl Counter {
+    #[inline]
     fn is(&self, key: &CounterKey) -> bool {
-        // The scope is that of the entry. Numbers first: they tell nearly all counters apart.
-        self.key.span == key.span && self.is_of(key)
+        is_same_counter(&self.key, key)
     }
 
     fn is_of(&self, key: &CounterKey) -> bool {
-        let (own, other) = (self.key.quota.as_str(), key.quota.as_str());
-        // Names come from one configuration, so equal ones are mostly one and the same.
-        self.key.window == key.window && (std::ptr::eq(own, other) || own == other)
+        self.key.window == key.window && self.key.quota == key.quota
     }
 
     /// Whether its window is long over.
@@ -111,6 +108,21 @@ impl Counter {
     fn is_empty(&self) -> bool {
         self.value == CounterValue::default()
     }
+}
+
+/// Whether two keys of one scope name the same counter.
+#[inline]
+pub(super) fn is_same_counter(one: &CounterKey, other: &CounterKey) -> bool {
+    // Numbers first: they tell nearly all counters apart. Names come from one configuration, so
+    // equal ones are mostly one and the same.
+    let is_same_name = || {
+        let (one, other) = (one.quota.as_str(), other.quota.as_str());
+        std::ptr::eq(one, other) || one == other
+    };
+    one.span.start() == other.span.start()
+        && one.span.end() == other.span.end()
+        && one.window == other.window
+        && is_same_name()
 }
 
 /// What is kept of one subject.
@@ -127,6 +139,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The generation of its plan, overrides and resets.
+    #[inline]
     pub(super) fn generation(&self) -> Option<Generation> {
         self.generation.map(|(generation, _)| generation)
     }
@@ -136,17 +149,24 @@ impl Entry {
         self.generation = Some((generation, now));
     }
 
-    /// The place of a counter.
-    pub(super) fn find(&self, key: &CounterKey) -> Option<usize> {
-        self.counters.iter().position(|counter| counter.is(key))
+    /// The place of a counter, which may well be `likely`.
+    #[inline]
+    pub(super) fn find(&self, key: &CounterKey, likely: usize) -> Option<usize> {
+        let counters = self.counters.as_slice();
+        if counters.get(likely).is_some_and(|counter| counter.is(key)) {
+            return Some(likely);
+        }
+        counters.iter().position(|counter| counter.is(key))
     }
 
     /// The counter at a place.
+    #[inline]
     pub(super) fn value(&self, place: usize) -> CounterValue {
         self.counters[place].value
     }
 
     /// The counter at a place, to change it.
+    #[inline]
     pub(super) fn value_mut(&mut self, place: usize) -> &mut CounterValue {
         &mut self.counters[place].value
     }
@@ -163,8 +183,11 @@ impl Entry {
             return self.counters.len() - 1;
         }
         let Some(place) = self.counters.iter().position(|other| other.is_of(key)) else {
-            self.counters.insert(0, counter);
-            return 0;
+            let is_past = |other: &Counter| !other.key.span.contains(now);
+            let place = self.counters.iter().position(is_past);
+            let place = place.unwrap_or(self.counters.len());
+            self.counters.insert(place, counter);
+            return place;
         };
         let past = mem::replace(&mut self.counters[place], counter);
         self.counters.push(past);
@@ -177,7 +200,7 @@ impl Entry {
         // A live reservation may hold nothing of a counter, and still charge it when it commits.
         let is_idle = self.live == 0;
         self.counters
-            .retain(|counter| !counter.is_past(now, memory) && !(is_idle && counter.is_empty()));
+            .retain(|counter| !(counter.is_past(now, memory) || is_idle && counter.is_empty()));
         if self.counters.spilled() && self.counters.len() <= self.counters.inline_size() {
             self.counters.shrink_to_fit();
         }
@@ -211,6 +234,7 @@ pub(super) struct Subjects {
 
 impl Subjects {
     /// The place of a subject.
+    #[inline]
     pub(super) fn find(&self, asker: Asker<'_>, scope: Scope) -> Option<usize> {
         let (subject, hash) = asker.subject(scope)?;
         let is_it = |place: &usize| {
@@ -237,11 +261,13 @@ impl Subjects {
     }
 
     /// The entry at a place.
+    #[inline]
     pub(super) fn at(&self, place: usize) -> &Entry {
         &self.entries[place]
     }
 
     /// The entry at a place, to change it.
+    #[inline]
     pub(super) fn at_mut(&mut self, place: usize) -> &mut Entry {
         &mut self.entries[place]
     }

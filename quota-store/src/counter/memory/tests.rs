@@ -1,3 +1,5 @@
+use std::future::{Ready, ready};
+
 use crate::{ManualClock, contract::StoreUnderTest};
 
 use super::*;
@@ -17,8 +19,8 @@ impl Memory {
         Self { store, clock }
     }
 
-    async fn start() -> Self {
-        Self::with(&MemoryOptions::default())
+    fn start() -> Ready<Self> {
+        ready(Self::with(&MemoryOptions::default()))
     }
 }
 
@@ -52,3 +54,5 @@ impl StoreUnderTest for Memory {
 mod contract {
     crate::counter_store_contract!(super::Memory::start);
 }
+
+mod bounds;
