@@ -198,7 +198,7 @@ impl RedisCounterStore {
         loop {
             let item = items::reserve(request, &address, &order);
             let answer = match self.reserves.ask(item, claim).await {
-                Err(failure) if failure.reconnect && !is_second => {
+                Err(failure) if failure.is_broken() && !is_second => {
                     // It may have run: the claim stays as sent until it goes out again.
                     is_second = true;
                     sends = Sends::Repeated;

@@ -45,6 +45,11 @@ impl Failure {
         )
     }
 
+    /// Whether the connection broke after the operation was sent.
+    pub(super) fn is_broken(&self) -> bool {
+        self.reconnect && self.kind == StoreErrorKind::Unknown
+    }
+
     /// The same failure where an earlier send may have taken effect.
     pub(super) fn after_a_send(self) -> Self {
         Self {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::sync::{oneshot, watch};
 
 use super::{
@@ -98,16 +98,16 @@ impl Link {
     {
         let mut connection = self.connection()?;
         let command = script.call(Named::ByHash, head, items.clone());
-        let mut answer = connection.redis.send_packed_command(&command).await;
+        let mut answer = send(&mut connection.redis, &command).await;
         if answer
             .as_ref()
             .is_err_and(|error| error.code() == Some("NOSCRIPT"))
         {
             // The text can't be forgotten between two calls.
             let command = script.call(Named::ByText, head, items);
-            answer = connection.redis.send_packed_command(&command).await;
+            answer = send(&mut connection.redis, &command).await;
         }
-        match answer.and_then(Value::extract_error) {
+        match answer {
             Ok(value) => {
                 // Relaxed: a count that decides nothing but when to reconnect.
                 self.silent_calls.store(0, Ordering::Relaxed);
@@ -188,6 +188,14 @@ impl Link {
             delay = (delay * 2).min(LONGEST_DELAY);
         }
     }
+}
+
+/// Sends one command; an error that Redis answers is an error, too.
+async fn send(redis: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
+    redis
+        .send_packed_command(command)
+        .await
+        .and_then(Value::extract_error)
 }
 
 /// Between a half of the delay and all of it.
