@@ -71,7 +71,7 @@ impl App {
             base: String::new(),
         };
         let line = app.line_with("listening on ");
-        app.base = line["listening on ".len()..].to_owned();
+        line["listening on ".len()..].clone_into(&mut app.base);
         app
     }
 
@@ -115,7 +115,7 @@ impl App {
         (status.code().expect("it ends by itself"), self.output())
     }
 
-    /// A token for this user, from the same configuration.
+    /// The answer to a GET with this token; curl options may follow the path.
     pub(crate) fn get(&self, path: &str, token: &str) -> String {
         let Self { base, .. } = self;
         curl(&format!("{base}{path} -H 'Authorization: Bearer {token}'"))
