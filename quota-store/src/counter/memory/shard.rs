@@ -255,10 +255,13 @@ impl Shard {
         }
         self.ensure_record(step)?;
 
+        let mut counters = CounterValues::new();
         for (hold, place) in request.holds.iter().zip(&places) {
+            // Every counter is there by now.
             if let Some((subject, place)) = *place {
                 let value = self.subjects.at_mut(subject).value_mut(place);
                 value.reserved = value.reserved.saturating_add(hold.amount);
+                counters.push(*value);
             }
         }
         for subject in [Some(user), owners.tenant].into_iter().flatten() {
@@ -273,8 +276,8 @@ impl Shard {
         let live = Live::new(Arc::clone(&reservation), user, owners.tenant);
         self.live.insert(live, step.now.saturating_add(request.ttl));
         Ok(Decision::Allowed(Allowed {
-            counters: self.values(&places),
             reservation,
+            counters,
         }))
     }
 
