@@ -235,6 +235,7 @@ fn default_secret(
                  identity.from = \"application\" if the application knows its users"
             ),
         )
+        .unresolved()
     });
     let secret = findings.keep(place, result)?;
     long_enough(secret, place, findings).map(JwtKeyConfig::Secret)

@@ -192,6 +192,16 @@ fn secrets_by_look(text: &str) -> Vec<Range<usize>> {
                     ranges.extend(value_after(text, value));
                 }
             }
+            // Not TOML, but a secret all the same: `password: "..."`.
+            if !dotted && !line.contains('=') {
+                let start = line.len() - trimmed.len();
+                let word = trimmed
+                    .find([' ', '\t', ':', '\n'])
+                    .map_or(line.len(), |end| start + end);
+                if names_a_secret(last_word(&line[..word])) {
+                    ranges.push(line_start + word..line_start + line.trim_end().len());
+                }
+            }
         }
         line_start += line.len();
     }

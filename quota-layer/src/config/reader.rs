@@ -265,7 +265,7 @@ impl Problem {
     pub(super) fn at(self, path: &str) -> Self {
         Self {
             message: format!("`{path}`: {}", self.message),
-            hint: self.hint,
+            ..self
         }
     }
 }
