@@ -49,14 +49,14 @@ impl Masked {
             }
             text.push_str(&original[done..start]);
             // A star for each character: columns stay what they are.
-            let stars: String = original[start..range.end]
+            let hidden: String = original[start..range.end]
                 .chars()
                 .map(|c| if c == '\n' { '\n' } else { '*' })
                 .collect();
-            text.push_str(&stars);
+            text.push_str(&hidden);
             masks.push(Mask {
                 range: start..range.end,
-                length: stars.len(),
+                length: hidden.len(),
             });
             done = range.end;
         }

@@ -64,6 +64,10 @@ pub(crate) struct IdentityConfig {
     pub(crate) max_id_bytes: usize,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it for each configuration"
+)]
 #[derive(Clone, Debug)]
 pub(crate) enum IdentityFrom {
     Jwt(JwtConfig),

@@ -48,11 +48,12 @@ fn check_limits(config: &Config, name: &str, expected: &[(&str, &str)]) {
                         Bound::AtMost(amount) => amount.to_string(),
                         Bound::Unlimited => "unlimited".to_owned(),
                     };
-                    let warn_at: String = limit
+                    let warn_at: Vec<String> = limit
                         .warn_at
                         .iter()
                         .map(|percent| format!(" !{}", percent.get()))
                         .collect();
+                    let warn_at = warn_at.concat();
                     format!("{} {bound} +{}{warn_at}", limit.window, limit.grace.get())
                 })
                 .collect();
@@ -365,11 +366,11 @@ fn rules_that_differ_in_method_or_path_stand_beside_each_other() {
         "GET /v{major}/x",
         "GET /",
     ];
-    let text: String = rules
+    let rules: Vec<String> = rules
         .iter()
         .map(|rule| format!("[[routes]]\nmatch = \"{rule}\"\nexempt = true\n"))
         .collect();
-    assert_eq!(loaded(&text).rules.len(), rules.len());
+    assert_eq!(loaded(&rules.concat()).rules.len(), rules.len());
 }
 
 #[test]

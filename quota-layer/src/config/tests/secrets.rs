@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::{
-    super::{Config, IdentityFrom, JwtKeyConfig, Source, StoreUrl},
+    super::{Config, ConfigError, IdentityFrom, JwtKeyConfig, Source, StoreUrl},
     SECRET, completed, load_with,
 };
 
@@ -36,7 +36,7 @@ fn a_secret_in_the_file_is_masked_in_every_error_about_its_line() {
         format!("redis_password = \"{HIDDEN}\""),
         format!("auth = {{ password = \"{HIDDEN}\" }}"),
         format!("url = \"redis://:{HIDDEN}@host/0\""),
-        format!("url = \"redis://user:hunter2/hunter2@host/0\""),
+        "url = \"redis://user:hunter2/hunter2@host/0\"".to_owned(),
         format!("address = \"redis://user:{HIDDEN}@host/0\""),
         format!("password = \"{HIDDEN}"),
         format!("password = {HIDDEN}"),
@@ -127,7 +127,7 @@ fn a_password_is_given_once() {
     let text = completed("[store]\nurl = \"env:REDIS_URL\"\npassword = \"env:P\"\n");
     let environment = [("REDIS_URL", "redis://:one@host"), ("P", "two")];
     let errors = load_with(&text, &environment).unwrap_err();
-    let messages: Vec<&str> = errors.iter().map(|error| error.message()).collect();
+    let messages: Vec<&str> = errors.iter().map(ConfigError::message).collect();
     assert_eq!(
         messages,
         ["`store.password` is given, and so it is in `store.url`"]
