@@ -183,9 +183,15 @@ fn anonymous(
     findings: &mut Findings,
 ) -> Option<Anonymous> {
     if matches!(item.node.value, Value::String(_)) {
-        return item
-            .choice(&[("reject", ())], findings)
-            .map(|()| Anonymous::Reject);
+        let text = item.text("anonymous = \"reject\"", findings)?;
+        if text != "reject" {
+            findings.error(
+                item.place(),
+                format!("`{}` cannot be `{text}`", item.path),
+                "it is \"reject\", or { plan = \"NAME\" }",
+            );
+        }
+        return Some(Anonymous::Reject);
     }
     if !matches!(item.node.value, Value::Table(_)) {
         item.refuse_kind(

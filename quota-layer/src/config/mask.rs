@@ -27,12 +27,17 @@ struct Mask {
 const WITHOUT_SECRETS: [&str; 6] = ["quotas", "charges", "plans", "routes", "tags", "prices"];
 
 impl Masked {
-    /// Masks what looks like a secret even where the text cannot be parsed.
+    /// Masks by the document, or by the look of the text where it cannot be parsed.
     pub(super) fn new(text: &str, document: Option<&Table>) -> Self {
-        let mut ranges = secrets_by_look(text);
-        ranges.extend(user_info(text));
-        if let Some(document) = document {
-            secrets_in(document, "", &mut ranges);
+        let mut ranges = user_info(text);
+        match document {
+            Some(document) => {
+                secrets_in(document, "", &mut ranges);
+                for entry in &document.entries {
+                    user_info_in(&entry.node, text, &mut ranges);
+                }
+            }
+            None => ranges.extend(secrets_by_look(text)),
         }
         Self::replace(text, ranges)
     }
@@ -153,6 +158,31 @@ fn mask_all(node: &Node, ranges: &mut Vec<Range<usize>>) {
                 ranges.push(span.clone());
             }
         }
+    }
+}
+
+/// The part before `@` in every value that looks like a URL, however odd the password is.
+fn user_info_in(node: &Node, text: &str, ranges: &mut Vec<Range<usize>>) {
+    match (&node.value, &node.place) {
+        (Value::Table(table), _) => {
+            for entry in &table.entries {
+                user_info_in(&entry.node, text, ranges);
+            }
+        }
+        (Value::List(items), _) => {
+            for item in items {
+                user_info_in(item, text, ranges);
+            }
+        }
+        (Value::String(_), Place::File(span)) => {
+            let written = &text[span.clone()];
+            if let (Some(separator), Some(at)) = (written.find("://"), written.rfind('@'))
+                && separator + 3 < at
+            {
+                ranges.push(span.start + separator + 3..span.start + at);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     super::{Config, ConfigError, IdentityFrom, JwtKeyConfig, Source, StoreUrl},
-    SECRET, completed, load_with,
+    SECRET, completed, load, load_with,
 };
 
 const HIDDEN: &str = "hunter2-hunter2-hunter2-hunter2-hunter2";
@@ -37,6 +37,9 @@ fn a_secret_in_the_file_is_masked_in_every_error_about_its_line() {
         format!("auth = {{ password = \"{HIDDEN}\" }}"),
         format!("url = \"redis://:{HIDDEN}@host/0\""),
         "url = \"redis://user:hunter2/hunter2@host/0\"".to_owned(),
+        "url = \"redis://:hunter2 hunter2@host/0\"".to_owned(),
+        "url = \"redis://:hunter2\\\"hunter2@host/0\"".to_owned(),
+        "url = 'redis://:hunter2\"hunter2@host/0'".to_owned(),
         format!("address = \"redis://user:{HIDDEN}@host/0\""),
         format!("password = \"{HIDDEN}"),
         format!("password = {HIDDEN}"),
@@ -64,6 +67,22 @@ fn a_secret_in_the_file_is_masked_in_every_error_about_its_line() {
     ] {
         check_hidden(&text, &[]);
     }
+}
+
+#[test]
+fn references_are_shown_and_columns_count_characters() {
+    let text = "[store]\nurl = \"redis://h\"\npassword = \"env:NOT_SET\"\n";
+    let errors = load(text).unwrap_err();
+    assert!(errors.to_string().contains("password = \"env:NOT_SET\""));
+    let text = "[store]\nauth = { password = \"pässword\", x = 1 }\n";
+    let errors = load(text).unwrap_err();
+    let error = errors.iter().next().unwrap();
+    assert_eq!((error.line(), error.column()), (Some(2), Some(1)));
+    assert!(
+        errors
+            .to_string()
+            .contains("password = \"********\", x = 1")
+    );
 }
 
 #[test]
