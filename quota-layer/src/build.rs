@@ -13,10 +13,9 @@ use quota_store::{
 #[cfg(feature = "jwt")]
 use crate::identity::JwtIdentity;
 use crate::{
-    config::{
-        Config, ConfigErrors, IdentityConfig, IdentityFrom, JwtConfig, StoreConfig, StoreUrl,
-    },
+    config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
     identify::Identifier,
+    identity::JwtSettings,
     layer::QuotaLayer,
     metrics::LayerMetrics,
     plans::PlanDirectory,
@@ -177,10 +176,13 @@ impl Identifier {
 #[cfg(feature = "jwt")]
 fn token_identifier(
     config: &IdentityConfig,
-    jwt: &JwtConfig,
+    jwt: &JwtSettings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Identifier, StartError> {
-    let settings = jwt.settings(config.max_id_bytes);
+    let settings = JwtSettings {
+        max_id_bytes: config.max_id_bytes,
+        ..jwt.clone()
+    };
     JwtIdentity::new(settings, Arc::clone(clock))
         .map(|jwt| Identifier::Token(Arc::new(jwt)))
         .map_err(|error| StartError::Identity(error.into()))
@@ -189,7 +191,7 @@ fn token_identifier(
 #[cfg(not(feature = "jwt"))]
 fn token_identifier(
     _: &IdentityConfig,
-    _: &JwtConfig,
+    _: &JwtSettings,
     _: &Arc<dyn Clock>,
 ) -> Result<Identifier, StartError> {
     Err(StartError::MissingFeature {

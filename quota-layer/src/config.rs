@@ -42,10 +42,9 @@ pub use errors::{ConfigError, ConfigErrors};
 pub(crate) use ip_range::IpRange;
 pub use settings::Config;
 pub(crate) use settings::{
-    Actual, Anonymous, AudienceConfig, ChargeItem, ClaimsConfig, IdentityConfig, IdentityFrom,
-    JwtAlgorithm, JwtConfig, JwtKeyConfig, Methods, OnFailure, PlanFrom, QuotaConfig,
-    ResponsesConfig, Rule, RuleAction, RulePattern, Settle, StoreConfig, StoreUrl, Success,
-    TokenFrom, UnitForms, UnknownPlan, Unmatched,
+    Actual, Anonymous, ChargeItem, IdentityConfig, IdentityFrom, Methods, OnFailure, PlanFrom,
+    QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, TokenFrom,
+    UnknownPlan, Unmatched,
 };
 pub(crate) use source::Source;
 pub(crate) use watch::ConfigWatcher;

@@ -15,8 +15,6 @@ use crate::{
 
 mod address;
 #[cfg(feature = "jwt")]
-mod settings;
-#[cfg(feature = "jwt")]
 mod token;
 
 pub use address::ClientAddress;
@@ -81,20 +79,16 @@ fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensio
     let Anonymous::Plan(plan) = &config.anonymous else {
         return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
     };
-    match address::client(&config.trusted_proxies, headers, extensions) {
-        Some(client) => {
-            Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
-        }
-        None => {
-            tracing::error!(
-                target: "quota::identity",
-                "anonymous clients are counted by address, and this request has none: serve with \
-                 into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into \
-                 the request's extensions"
-            );
-            Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing))
-        }
-    }
+    let Some(client) = address::client(&config.trusted_proxies, headers, extensions) else {
+        tracing::error!(
+            target: "quota::identity",
+            "anonymous clients are counted by address, and this request has none: serve with \
+             into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into the \
+             request's extensions"
+        );
+        return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
+    };
+    Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
 }
 
 impl Identified {
