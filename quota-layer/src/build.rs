@@ -12,6 +12,8 @@ use quota_store::{
 
 #[cfg(feature = "jwt")]
 use crate::identity::JwtIdentity;
+use tokio::runtime::Handle;
+
 use crate::{
     config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
     identify::Identifier,
@@ -125,7 +127,8 @@ impl Builder {
         for warning in self.config.warnings() {
             tracing::warn!(target: "quota::config", "{warning}");
         }
-        let identifier = Identifier::new(&self.config.identity, &self.clock)?;
+        let identifier = Arc::new(Identifier::new(&self.config.identity, &self.clock)?);
+        identifier.fetch_keys_early(&Handle::current());
         let store = match self.store {
             Some(OwnStore(store)) => store,
             None => connect(&self.config.store, &self.clock).await?,

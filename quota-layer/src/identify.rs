@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
+use tokio::runtime::Handle;
 
 #[cfg(feature = "jwt")]
 use crate::identity::{Identified as TokenIdentified, IdentifyFailure, JwtIdentity};
@@ -40,6 +41,19 @@ pub(crate) enum Identified {
 }
 
 impl Identifier {
+    /// Begins to fetch keys that have to be fetched, so that no request waits for them.
+    pub(crate) fn fetch_keys_early(&self, runtime: &Handle) {
+        match self {
+            Self::Application => {}
+            #[cfg(feature = "jwt")]
+            Self::Token(jwt) => {
+                let jwt = Arc::clone(jwt);
+                // What goes wrong is in the log, and tried again by the first request.
+                drop(runtime.spawn(async move { jwt.fetch_keys().await }));
+            }
+        }
+    }
+
     /// Who makes the request, as far as that is known without waiting.
     pub(crate) fn identify(
         &self,

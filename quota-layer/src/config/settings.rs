@@ -56,6 +56,10 @@ pub(crate) enum Unmatched {
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityConfig {
     pub(crate) from: IdentityFrom,
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(dead_code, reason = "without tokens nobody looks for one")
+    )]
     pub(crate) token_from: Vec<TokenFrom>,
     pub(crate) anonymous: Anonymous,
     pub(crate) trusted_proxies: Vec<IpRange>,
@@ -69,7 +73,7 @@ pub(crate) struct IdentityConfig {
     clippy::large_enum_variant,
     reason = "there is one of it for each configuration"
 )]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdentityFrom {
     Jwt(JwtSettings),
     /// The application puts an identity into the request's extensions.
