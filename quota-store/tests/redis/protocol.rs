@@ -245,7 +245,7 @@ async fn an_expired_reservation_is_swept_and_charged_late_once() {
     request.ttl = Duration::from_millis(100);
     let held = kit.allowed(&Arc::new(request)).await;
     // Only the sweep is asked: no read, no reserve.
-    until(async || kit.server.run::<u32>("EXISTS quota:{82}:x:t:acme").await == 0).await;
+    until(async || kit.server.run::<u32>("EXISTS quota:{82}:x").await == 0).await;
     assert_eq!(
         kit.read(&alice, &[of_user(), of_tenant()]).await,
         [(0, 0), (0, 0)]
