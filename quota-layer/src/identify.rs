@@ -42,6 +42,10 @@ pub(crate) enum Identified {
 
 impl Identifier {
     /// Begins to fetch keys that have to be fetched, so that no request waits for them.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(unused_variables, reason = "only fetching keys needs a runtime")
+    )]
     pub(crate) fn fetch_keys_early(&self, runtime: &Handle) {
         match self {
             Self::Application => {}
