@@ -1,6 +1,12 @@
 //! The examples of `docs/` are what the code takes and says.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use quota_layer::Config;
 use tempfile::NamedTempFile;
@@ -75,4 +81,66 @@ fn wrong_examples_are_refused_in_the_words_of_the_page() {
         let errors = Config::from_toml(&pair[0].text).expect_err("it is wrong");
         assert_eq!(pair[1].text.trim_end(), errors.to_string(), "\n{errors}");
     }
+}
+
+/// Every Rust file below `folder`.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("an entry of it").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The names of all functions of the repository.
+fn functions() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for folder in ["tests/suite", "quota-store", "quota-layer/src"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts
+        .flat_map(|text| {
+            let name = |line: &str| {
+                let (_, rest) = line.split_once("fn ")?;
+                rest.split_once('(').map(|(name, _)| name.to_owned())
+            };
+            text.lines().filter_map(name).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_tests_that_guarantees_name_are_there() {
+    let functions = functions();
+    let is_there = |name: &str| match name.strip_suffix('*') {
+        Some(start) => functions.iter().any(|function| function.starts_with(start)),
+        None => functions.contains(name),
+    };
+    let page = page("guarantees.md");
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("suite");
+    let code = |cell: &'_ str| -> Vec<String> {
+        let parts = cell.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect()
+    };
+    // A file of the suite that is named and not there is on its way.
+    let is_written = |cell: &&str| {
+        let is_file = |code: &String| code.ends_with(".rs") && !code.contains('*');
+        let files = code(cell).into_iter().filter(is_file);
+        let mut files = files.filter(|file| !file.starts_with("quota-"));
+        files.all(|file| suite.join(file).exists())
+    };
+    let cells = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split('|').next())
+        .filter(is_written);
+    let names = cells
+        .flat_map(code)
+        .filter(|code| code.contains('_') && !code.contains(['.', '/', ' ']));
+    let missing: Vec<String> = names.filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "no test has these names: {missing:#?}");
 }
