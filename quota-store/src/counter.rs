@@ -32,6 +32,9 @@ pub mod redis;
 ///
 /// The suite in `contract` (feature `test-util`) tries to break each of these.
 ///
+/// Every store is a [`DynCounterStore`] too, with methods of the same names: import one of the two
+/// traits, or calls on a store are ambiguous.
+///
 /// # Cancel safety
 ///
 /// A future that is dropped may have taken effect, and may still. After a dropped or failed
@@ -94,7 +97,10 @@ pub trait CounterStore: Send + Sync + 'static {
     fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Any [`CounterStore`], behind a pointer.
+/// Any [`CounterStore`], behind a pointer; every one of them implements it.
+///
+/// Import it where stores are behind pointers only: beside [`CounterStore`] calls on a store are
+/// ambiguous.
 pub trait DynCounterStore: Send + Sync + 'static {
     /// See [`CounterStore::now`].
     fn now(&self) -> UnixMillis;

@@ -1,6 +1,8 @@
 //! The promises to users, one file each, run against real servers.
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod protocol_model;
 #[cfg(test)]
 mod spine;

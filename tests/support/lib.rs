@@ -22,3 +22,8 @@ pub mod tokens;
 pub use eventually::{eventually, eventually_eq};
 pub use proxy::{Fault, FaultProxy};
 pub use servers::{RedisServer, shared_redis, unique_prefix};
+
+/// The guides of `docs/`, so that their examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/contributing.md")]
+pub mod guides {}
