@@ -58,12 +58,17 @@ impl Identifier {
         }
     }
 
-    /// Who makes the request, as far as that is known without waiting.
+    /// Who makes the request, as far as that is known without waiting; `host` is what it asked.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(unused_variables, reason = "only cookies depend on the host")
+    )]
     pub(crate) fn identify(
         &self,
         config: &IdentityConfig,
         headers: &HeaderMap,
         extensions: &Extensions,
+        host: Option<&str>,
     ) -> Identified {
         let found = match self {
             Self::Application => extensions
@@ -71,7 +76,7 @@ impl Identifier {
                 .cloned()
                 .ok_or(Unauthenticated::Missing),
             #[cfg(feature = "jwt")]
-            Self::Token(jwt) => match token::find(&config.token_from, headers) {
+            Self::Token(jwt) => match token::find(&config.token_from, headers, host) {
                 Err(refused) => Err(refused),
                 Ok(token) => match jwt.identify_token_now(&token) {
                     TokenIdentified::Known(identity) => Ok(identity),
@@ -94,9 +99,6 @@ impl Identifier {
 
 /// A client without a token, counted by its address.
 fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensions) -> Identified {
-    let Anonymous::Plan(plan) = &config.anonymous else {
-        return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
-    };
     let Some(client) = address::client(&config.trusted_proxies, headers, extensions) else {
         tracing::error!(
             target: "quota::identity",
@@ -106,7 +108,7 @@ fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensio
         );
         return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
     };
-    Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
+    Identified::Known(QuotaIdentity::anonymous(&client))
 }
 
 impl Identified {

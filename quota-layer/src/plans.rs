@@ -7,7 +7,7 @@ use quota_store::{KnownGeneration, PlanName, Requester};
 
 use crate::{
     charge::PlanIndex,
-    config::{Config, PlanFrom, UnknownPlan},
+    config::{Anonymous, Config, PlanFrom, UnknownPlan},
     identity::QuotaIdentity,
     refusal::Refusal,
 };
@@ -79,7 +79,7 @@ pub(crate) async fn resolve(
         None => Assigned::default(),
     };
     Ok(Resolved {
-        user: user_plan(config, identity, &assigned)?,
+        user: user_plan(config, identity, requester, &assigned)?,
         tenant: requester
             .tenant
             .is_some()
@@ -92,8 +92,16 @@ pub(crate) async fn resolve(
 fn user_plan(
     config: &Config,
     identity: &QuotaIdentity,
+    requester: &Requester,
     assigned: &Assigned,
 ) -> Result<PlanIndex, Refusal> {
+    // Nothing but the configuration says which plan clients without a token have.
+    if let (true, Anonymous::Plan(plan)) =
+        (requester.user.is_anonymous(), &config.identity.anonymous)
+        && let Some(index) = find(config, plan.as_str())
+    {
+        return Ok(index);
+    }
     for from in &config.identity.plan_from {
         let name = match from {
             PlanFrom::Assignment => assigned.user.as_ref().or(assigned.tenant.as_ref()),

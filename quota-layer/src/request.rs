@@ -56,3 +56,10 @@ pub(crate) fn target<B>(request: &Request<B>) -> Target<'_> {
         path: request.uri().path(),
     }
 }
+
+/// The host that the client asked: of the URI with HTTP/2, of the header with HTTP/1.
+pub(crate) fn host<B>(request: &Request<B>) -> Option<&str> {
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let header = || request.headers().get(http::header::HOST)?.to_str().ok();
+    authority.or_else(header)
+}

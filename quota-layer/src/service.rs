@@ -90,6 +90,7 @@ impl<S> QuotaService<S> {
             &runtime.config.identity,
             request.headers(),
             request.extensions(),
+            request::host(&request),
         );
         let admission = admission(Arc::clone(&self.shared), runtime, rule, identified);
         ResponseFuture::admitting(ready, request, Box::pin(admission), form)

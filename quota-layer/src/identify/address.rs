@@ -25,8 +25,8 @@ pub(super) fn client(
     let hops: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        // What is not text is a hop that can't be read.
+        .flat_map(|value| value.to_str().unwrap_or("unreadable").split(','))
         .map(str::trim)
         .collect();
     for hop in hops.iter().rev() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 use crate::{
     config::TokenFrom,
@@ -13,11 +13,12 @@ use crate::{
 pub(super) fn find<'a>(
     sources: &[TokenFrom],
     headers: &'a HeaderMap,
+    host: Option<&str>,
 ) -> Result<Cow<'a, [u8]>, Unauthenticated> {
     for source in sources {
         let found = match source {
             TokenFrom::Authorization => bearer_token(headers).map(Cow::Borrowed),
-            TokenFrom::Cookie(name) => cookie(name, headers),
+            TokenFrom::Cookie(name) => cookie(name, headers, host),
             TokenFrom::WebSocketProtocol => websocket_protocol(headers),
         };
         match found {
@@ -31,7 +32,11 @@ pub(super) fn find<'a>(
 /// The cookie of that name (RFC 6265, section 4.2), where the request comes from this site.
 ///
 /// Browsers send cookies with requests that other sites make, so those are refused.
-fn cookie<'a>(name: &str, headers: &'a HeaderMap) -> Result<Cow<'a, [u8]>, Unauthenticated> {
+fn cookie<'a>(
+    name: &str,
+    headers: &'a HeaderMap,
+    host: Option<&str>,
+) -> Result<Cow<'a, [u8]>, Unauthenticated> {
     let value = headers
         .get_all(header::COOKIE)
         .iter()
@@ -40,7 +45,7 @@ fn cookie<'a>(name: &str, headers: &'a HeaderMap) -> Result<Cow<'a, [u8]>, Unaut
         .filter_map(|pair| pair.trim().split_once('='))
         .find_map(|(key, value)| (key == name).then_some(value))
         .ok_or(Unauthenticated::Missing)?;
-    if is_cross_site(headers) {
+    if is_cross_site(headers, host) {
         return Err(Unauthenticated::Invalid(
             "the token is in a cookie, and another site made the request",
         ));
@@ -49,18 +54,25 @@ fn cookie<'a>(name: &str, headers: &'a HeaderMap) -> Result<Cow<'a, [u8]>, Unaut
 }
 
 /// Whether `Origin` (RFC 6454, section 7) names another host than the one that was asked.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+fn is_cross_site(headers: &HeaderMap, host: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let authority = origin
+    let origin = origin
         .to_str()
         .ok()
-        .and_then(|origin| origin.split_once("://"))
-        .map(|(_, authority)| authority.as_bytes());
-    match (authority, host) {
-        (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
+        .and_then(|origin| origin.split_once("://"));
+    match (origin, host) {
+        (Some((scheme, authority)), Some(host)) => {
+            let without_default_port = |authority: &str| {
+                let port = if scheme == "https" { ":443" } else { ":80" };
+                authority
+                    .strip_suffix(port)
+                    .unwrap_or(authority)
+                    .to_ascii_lowercase()
+            };
+            without_default_port(authority) != without_default_port(host)
+        }
         _ => true,
     }
 }
@@ -91,7 +103,8 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             map.append(name, value.parse().unwrap());
         }
-        let found = find(&[TokenFrom::Authorization, source], &map);
+        let host = map.get(header::HOST).and_then(|host| host.to_str().ok());
+        let found = find(&[TokenFrom::Authorization, source], &map, host);
         assert_eq!(
             found.as_deref(),
             expected.map(str::as_bytes).as_ref().map(|t| *t)
@@ -132,6 +145,15 @@ mod tests {
             session(),
             &[cookie, host, ("origin", "https://evil.example")],
             Err(cross_site),
+        );
+        check(
+            session(),
+            &[
+                cookie,
+                ("host", "App.example:443"),
+                ("origin", "https://app.example"),
+            ],
+            Ok("t"),
         );
         check(
             session(),
