@@ -1,7 +1,13 @@
 //! The promises to users, one file each, run against real servers.
 
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod protocol_model;
+#[cfg(test)]
+mod proxy_faults;
+#[cfg(test)]
+mod redis_faults;
 #[cfg(test)]
 mod spine;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{
 
 use redis::{Client, Connection, TlsCertificates, Value};
 
-pub use builder::RedisBuilder;
+pub use builder::{ADMIN, RedisBuilder};
 
 use crate::processes::{self, Signal};
 use builder::Settings;
@@ -228,7 +228,7 @@ pub fn unique_prefix() -> String {
 
 fn connect(settings: &Settings, folder: &Path, port: u16) -> redis::RedisResult<Connection> {
     const BOUND: Duration = Duration::from_secs(5);
-    let login = format!("{}:{}@127.0.0.1:{port}", builder::ADMIN, builder::ADMIN);
+    let login = format!("{ADMIN}:{ADMIN}@127.0.0.1:{port}");
     let client = if settings.tls {
         let authority = std::fs::read(tls::Files::in_folder(folder).authority)?;
         let certificates = TlsCertificates {
