@@ -287,9 +287,7 @@ impl RedisCounterStore {
             if let Some(values) = replies::read(answer, &order)? {
                 return Ok(values);
             }
-            while sweep::sweep_owner(&self.link, &self.scripts.sweep, &address, self.memory).await?
-            {
-            }
+            sweep::sweep_partition(&self.link, &self.scripts.sweep, &address, self.memory).await?;
         }
     }
 }

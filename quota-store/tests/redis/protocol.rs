@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use quota_store::{
     Act, Administered, Amount, Bound, Cause, Correction, CounterStore as _, Decision, Epoch,
     Generation, Hold, KnownGeneration, Orphans, Renewed, Reservation, Scope, Sends, Settled, Stale,
-    StoreErrorKind, UnixMillis, Window, WindowSpan,
+    UnixMillis, Window, WindowSpan,
 };
 
 use crate::{
     kit::{
-        Kit, allowed, amount, brief, counter, done, hold, member, numbers, of_tenant, of_user, one,
+        Kit, allowed, brief, counter, done, hold, member, numbers, of_tenant, of_user, one,
         request, user,
     },
     server::until,
@@ -245,7 +245,7 @@ async fn an_expired_reservation_is_swept_and_charged_late_once() {
     request.ttl = Duration::from_millis(100);
     let held = kit.allowed(&Arc::new(request)).await;
     // Only the sweep is asked: no read, no reserve.
-    until(async || kit.server.run::<u32>("EXISTS quota:{82}:x:t:acme").await == 0).await;
+    until(async || kit.server.run::<u32>("EXISTS quota:{82}:x").await == 0).await;
     assert_eq!(
         kit.read(&alice, &[of_user(), of_tenant()]).await,
         [(0, 0), (0, 0)]
@@ -357,51 +357,6 @@ async fn lost_data_makes_a_commit_late_and_an_old_one_is_too_old() {
     assert!(matches!(kit.commit(&lost, &[2]).await, Settled::Late(_)));
     assert_eq!(kit.commit(&lost, &[2]).await, Settled::Already);
     assert_eq!(kit.read(&user("alice"), &[of_user()]).await, [(3, 0)]);
-}
-
-#[tokio::test]
-async fn administration_changes_what_is_used_and_nothing_else() {
-    let kit = Kit::start().await;
-    let alice = user("alice");
-    let held = kit.allowed(&one(&alice, 5)).await.reservation;
-    let used = async |act| match kit.administer(&alice, act).await {
-        Administered::Counter { before, after } => {
-            assert_eq!((before.reserved, after.reserved), (amount(1), amount(1)));
-            (before.used.get(), after.used.get())
-        }
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(used(Act::SetUsed(of_user(), amount(7))).await, (0, 7));
-    assert_eq!(used(Act::AddUsed(of_user(), -2)).await, (7, 5));
-    assert_eq!(used(Act::AddUsed(of_user(), i64::MIN)).await, (5, 0));
-    assert_eq!(
-        used(Act::AddUsed(of_user(), i64::MAX)).await,
-        (0, Amount::MAX.get())
-    );
-    assert_eq!(used(Act::Reset(of_user())).await, (Amount::MAX.get(), 0));
-    assert_eq!(done(&kit.commit(&held, &[1]).await), [(1, 0)]);
-
-    let operation = quota_store::Operation {
-        id: quota_store::OperationId(uuid::Uuid::from_u128(1)),
-        requester: alice.clone(),
-        act: Act::AddUsed(of_user(), 1),
-    };
-    kit.store.administer(&operation).await.unwrap();
-    let again = kit.store.administer(&operation).await.unwrap();
-    assert_eq!(again, Administered::Already);
-    assert_eq!(kit.read(&alice, &[of_user()]).await, [(2, 0)]);
-}
-
-#[tokio::test]
-async fn what_has_no_meaning_is_refused() {
-    let kit = Kit::start().await;
-    let check = async |holds: &[Hold]| {
-        let request = Arc::new(request(&user("alice"), holds));
-        let error = kit.store.reserve(&request, Sends::Once).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Invalid);
-    };
-    check(&[hold(of_tenant(), 5, 1)]).await;
-    check(&[hold(of_user(), 5, 1), hold(of_user(), 5, 1)]).await;
 }
 
 #[tokio::test]

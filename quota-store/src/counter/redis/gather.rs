@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{FromRedisValue as _, Value};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +21,8 @@ use crate::StoreErrorKind;
 
 /// The most operations in one call.
 pub(super) const MOST_GATHERED: usize = 64;
+/// The most calls in flight.
+const MOST_CALLS: usize = 4;
 /// How many operations may wait for a call.
 const MOST_WAITING: usize = 64 * MOST_GATHERED;
 
@@ -123,7 +126,7 @@ impl Gatherer {
     pub(super) fn start(
         link: Arc<Link>,
         script: Script,
-        head: impl Fn(usize) -> Words + Send + 'static,
+        head: impl Fn(usize) -> Words + Send + Sync + 'static,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         tokio::spawn(send_all(link, script, head, receiver));
@@ -148,31 +151,59 @@ impl Gatherer {
     }
 }
 
+/// Sends at once when no call is in flight, and gathers what comes while one is. Full calls do not
+/// wait for each other.
 async fn send_all(
     link: Arc<Link>,
     script: Script,
     head: impl Fn(usize) -> Words,
     mut jobs: mpsc::Receiver<Job>,
 ) {
+    let mut calls = FuturesUnordered::new();
     let mut batch: Vec<Job> = Vec::with_capacity(MOST_GATHERED);
-    while jobs.recv_many(&mut batch, MOST_GATHERED).await > 0 {
-        batch.retain(|job| job.claim.send());
-        if batch.is_empty() {
-            continue;
+    loop {
+        let room = MOST_GATHERED - batch.len();
+        tokio::select! {
+            biased;
+            Some(()) = calls.next() => {}
+            received = jobs.recv_many(&mut batch, room), if room > 0 => {
+                if received == 0 {
+                    break;
+                }
+            }
         }
-        let items = batch.iter().map(|job| &job.item);
-        let outcome = link.run(&script, &head(batch.len()), items).await;
-        reply_all(&mut batch, outcome.and_then(Answer::all));
+        let may_send = match batch.len() {
+            0 => false,
+            MOST_GATHERED => calls.len() < MOST_CALLS,
+            _ => calls.is_empty(),
+        };
+        if may_send {
+            let jobs = std::mem::replace(&mut batch, Vec::with_capacity(MOST_GATHERED));
+            calls.push(send(&link, &script, &head, jobs));
+        }
     }
+    calls.push(send(&link, &script, &head, batch));
+    while calls.next().await.is_some() {}
+}
+
+/// Sends what nobody gave up, whoever still waits for it.
+async fn send(link: &Link, script: &Script, head: &impl Fn(usize) -> Words, mut batch: Vec<Job>) {
+    batch.retain(|job| job.claim.send());
+    if batch.is_empty() {
+        return;
+    }
+    let items = batch.iter().map(|job| &job.item);
+    let outcome = link.run(script, &head(batch.len()), items).await;
+    reply_all(batch, outcome.and_then(Answer::all));
 }
 
 fn reply_all(
-    batch: &mut Vec<Job>,
+    batch: Vec<Job>,
     outcome: Result<impl Iterator<Item = Result<Answer, Failure>>, Failure>,
 ) {
     match outcome {
         Ok(mut answers) => {
-            for job in batch.drain(..) {
+            for job in batch {
                 let answer = answers
                     .next()
                     .unwrap_or_else(|| Err(Failure::unreadable("every item")));
@@ -181,7 +212,7 @@ fn reply_all(
             }
         }
         Err(failure) => {
-            for job in batch.drain(..) {
+            for job in batch {
                 drop(job.reply.send(Err(failure.clone())));
             }
         }

@@ -56,7 +56,7 @@ pub(super) fn member(request: &Reserve, address: &Address) -> String {
         Orphans::Charge => 'c',
     };
     let id = request.id.as_uuid().simple();
-    let mut member = format!("{id} {orphans} {}", address.user);
+    let mut member = format!("{id} {orphans} {}", address.member());
     for hold in request.holds.iter().filter(|hold| !hold.amount.is_zero()) {
         let scope = match hold.counter.scope {
             Scope::User => 'u',
@@ -70,8 +70,7 @@ pub(super) fn member(request: &Reserve, address: &Address) -> String {
 
 fn push_keys(keys: &mut Words, address: &Address, request: &Reserve) {
     keys.push(address.epoch())
-        .push(address.partition_index())
-        .push(address.owner_index())
+        .push(address.index())
         .push(address.marker(request.id))
         .push(address.subject(Scope::User))
         .push(address.subject(Scope::Tenant));
@@ -101,7 +100,6 @@ pub(super) fn reserve(request: &Reserve, address: &Address, order: &Order) -> It
     let words = &mut item.arguments;
     words
         .push(member(request, address))
-        .push(&address.owner)
         .push(millis(request.not_after))
         .push(duration_millis(request.ttl))
         .push(request.max_in_flight);
@@ -199,7 +197,6 @@ pub(super) fn ending(ending: &Ending<'_>, address: &Address, order: &Order) -> I
     words
         .push(ending.word())
         .push(member(request, address))
-        .push(&address.owner)
         .push(reservation.map_or(0, |made| made.epoch.0))
         .push(reservation.map_or(0, |made| millis(made.reserved_at)))
         .push(millis(request.not_after).saturating_add(MARKER_SLACK_MILLIS))
@@ -217,7 +214,7 @@ pub(super) fn ending(ending: &Ending<'_>, address: &Address, order: &Order) -> I
 
 pub(super) fn renewal(request: &Reserve, address: &Address) -> Item {
     let mut item = Item::default();
-    item.keys.push(address.owner_index());
+    item.keys.push(address.index());
     item.arguments
         .push(member(request, address))
         .push(duration_millis(request.ttl));
@@ -227,7 +224,7 @@ pub(super) fn renewal(request: &Reserve, address: &Address) -> Item {
 pub(super) fn read(address: &Address, counters: &[CounterKey], order: &Order) -> Item {
     let mut item = Item::default();
     item.keys
-        .push(address.owner_index())
+        .push(address.index())
         .push(address.subject(Scope::User))
         .push(address.subject(Scope::Tenant));
     order.push_counts(&mut item.arguments);

@@ -2,8 +2,7 @@
 //!
 //! Every key starts with the prefix and its partition in braces, `quota:{3f}:`, so that a cluster
 //! keeps the keys of one owner together. Then follow
-//! `e` the epoch, `i` the index of owners, `x:OWNER` the index of an owner's live reservations,
-//! `m:ID` a marker, `o:ID` the marker of an operation, `u:TENANT:USER` and `t:TENANT` the hashes
+//! `e` the epoch, `x` the index of live reservations, `m:ID` a marker, `o:ID` the marker of an operation, `u:TENANT:USER` and `t:TENANT` the hashes
 //! of the subjects. Ids are percent-encoded.
 
 use std::fmt::{self, Display, Write as _};
@@ -20,11 +19,8 @@ pub(super) const PARTITIONS: usize = 256;
 pub(super) struct Address {
     /// The first byte of the SHA-256 of the owner's encoded id.
     pub(super) partition: u8,
-    /// `t:TENANT` or `u:USER`.
-    pub(super) owner: String,
-    /// The encoded id of the user.
-    pub(super) user: String,
     base: String,
+    user: String,
     tenant: Option<String>,
 }
 
@@ -35,14 +31,9 @@ impl Address {
             .tenant
             .as_ref()
             .map(|tenant| Encoded(tenant.as_str()).to_string());
-        let (kind, owner) = match &tenant {
-            Some(tenant) => ('t', tenant),
-            None => ('u', &user),
-        };
-        let partition = Sha256::digest(owner)[0];
+        let partition = Sha256::digest(tenant.as_ref().unwrap_or(&user))[0];
         Self {
             partition,
-            owner: format!("{kind}:{owner}"),
             base: base(prefix, partition),
             user,
             tenant,
@@ -53,12 +44,15 @@ impl Address {
         format!("{}e", self.base)
     }
 
-    pub(super) fn partition_index(&self) -> String {
-        format!("{}i", self.base)
+    /// The index of the partition's live reservations.
+    pub(super) fn index(&self) -> String {
+        format!("{}x", self.base)
     }
 
-    pub(super) fn owner_index(&self) -> String {
-        format!("{}x:{}", self.base, self.owner)
+    /// `TENANT:USER`.
+    pub(super) fn member(&self) -> impl Display {
+        let tenant = self.tenant.as_deref().unwrap_or_default();
+        fmt::from_fn(move |f| write!(f, "{tenant}:{}", self.user))
     }
 
     pub(super) fn marker(&self, id: ReservationId) -> String {
@@ -87,9 +81,9 @@ fn base(prefix: &str, partition: u8) -> String {
     format!("{prefix}:{{{partition:02x}}}:")
 }
 
-/// The index of owners of each partition.
-pub(super) fn partition_indexes(prefix: &str) -> impl Iterator<Item = String> {
-    (0..=u8::MAX).map(move |partition| format!("{}i", base(prefix, partition)))
+/// The index of live reservations of each partition.
+pub(super) fn indexes(prefix: &str) -> impl Iterator<Item = String> {
+    (0..=u8::MAX).map(move |partition| format!("{}x", base(prefix, partition)))
 }
 
 /// An id with everything but letters, digits and `-._~@` written as `%XX`.
@@ -195,32 +189,26 @@ mod tests {
 
     #[test]
     fn keys_are_spread_by_the_owner_and_hold_encoded_ids() {
-        let check = |tenant, user, partition, owner: &str, key: &str| {
+        let check = |tenant, user, partition, index: &str, key: &str| {
             let address = address(tenant, user);
             assert_eq!(address.partition, partition);
-            assert_eq!(address.owner_index(), owner);
+            assert_eq!(address.index(), index);
             assert_eq!(address.subject(Scope::User), key);
         };
-        check(
-            None,
-            "alice",
-            0x2b,
-            "quota:{2b}:x:u:alice",
-            "quota:{2b}:u::alice",
-        );
-        check(None, "bob", 0x81, "quota:{81}:x:u:bob", "quota:{81}:u::bob");
+        check(None, "alice", 0x2b, "quota:{2b}:x", "quota:{2b}:u::alice");
+        check(None, "bob", 0x81, "quota:{81}:x", "quota:{81}:u::bob");
         check(
             Some("acme"),
             "alice",
             0x82,
-            "quota:{82}:x:t:acme",
+            "quota:{82}:x",
             "quota:{82}:u:acme:alice",
         );
         check(
             None,
             "{} :}é",
             0x7e,
-            "quota:{7e}:x:u:%7B%7D%20%3A%7D%C3%A9",
+            "quota:{7e}:x",
             "quota:{7e}:u::%7B%7D%20%3A%7D%C3%A9",
         );
         assert_eq!(

@@ -2,16 +2,15 @@
 --
 -- A subject's hash: `g` generation, `n` reservations in flight, `p` when to prune next, and one
 -- field per counter, `QUOTA:WINDOW`, whose value is `USED` or `USED RESERVED`.
--- An owner's index (sorted set): one member per live reservation, by its expiry. The member is
--- the record: `ID r|c USER [u|tFIELD=AMOUNT]...`.
--- A partition's index (sorted set): the owners that have live reservations, by an instant not
--- after the earliest of their expiries.
+-- A partition's index (sorted set): one member per live reservation, by its expiry. The member is
+-- the record: `ID r|c TENANT:USER [u|tFIELD=AMOUNT]...`.
 -- A marker: `e` expired, `l` late, `s` settled, `a` aborted, and `c` behind it for corrected.
 
 local MAX = 9007199254740991
 local FAR = 4503599627370496
 
 local call, sub, find, match = redis.call, string.sub, string.find, string.match
+local max, min, format = math.max, math.min, string.format
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -22,12 +21,10 @@ local function parse(value)
   if not value then
     return 0, 0
   end
-  local space = find(value, ' ', 1, true)
-  local used, reserved
-  if space then
+  local used, reserved = tonumber(value), 0
+  if not used then
+    local space = find(value, ' ', 1, true)
     used, reserved = tonumber(sub(value, 1, space - 1)), tonumber(sub(value, space + 1))
-  else
-    used, reserved = tonumber(value), 0
   end
   if not (used and reserved and used >= 0 and used <= MAX and reserved >= 0 and reserved <= MAX) then
     error('a counter is unreadable')
@@ -35,18 +32,12 @@ local function parse(value)
   return used, reserved
 end
 
--- The value of a counter. Concatenation keeps 14 digits, so that larger ones are formatted.
+-- The value of a counter. `%d` keeps all 53 bits; concatenation would keep 14 digits.
 local function render(used, reserved)
-  if used < 1e14 and reserved < 1e14 then
-    if reserved == 0 then
-      return used
-    end
-    return used .. ' ' .. reserved
-  end
   if reserved == 0 then
-    return string.format('%.0f', used)
+    return format('%d', used)
   end
-  return string.format('%.0f %.0f', used, reserved)
+  return format('%d %d', used, reserved)
 end
 
 local function plus(used, amount)
@@ -99,7 +90,7 @@ local function prune(key)
     end
   end
   for i = 1, #gone, 500 do
-    call('HDEL', key, unpack(gone, i, math.min(i + 499, #gone)))
+    call('HDEL', key, unpack(gone, i, min(i + 499, #gone)))
   end
   if size - #gone > 16 then
     call('HSET', key, 'p', now + math.floor(memory / 4))
@@ -157,7 +148,7 @@ local function reap_subject(key, writes, fields, amounts, charge)
         used = plus(used, amounts[i])
       end
       writes[#writes + 1] = fields[i]
-      writes[#writes + 1] = render(used, math.max(reserved - amounts[i], 0))
+      writes[#writes + 1] = render(used, max(reserved - amounts[i], 0))
     end
   end
   if #writes > 0 then
@@ -171,8 +162,8 @@ local function reap_subject(key, writes, fields, amounts, charge)
   end
 end
 
-local function reap_one(base, kind, owner, member)
-  local id, orphans, user, rest = match(member, '^(%S+) (%a) (%S+)(.*)$')
+local function reap_one(base, member)
+  local id, orphans, tenant, user, rest = match(member, '^(%S+) (%a) ([^: ]*):(%S+)(.*)$')
   local user_fields, user_amounts, tenant_fields, tenant_amounts = {}, {}, {}, {}
   for scope, field, amount in string.gmatch(rest, ' ([ut])([^ =]+)=(%d+)') do
     if scope == 'u' then
@@ -183,7 +174,6 @@ local function reap_one(base, kind, owner, member)
       tenant_amounts[#tenant_amounts + 1] = tonumber(amount)
     end
   end
-  local tenant = kind == 't' and owner or ''
   local user_key = base .. 'u:' .. tenant .. ':' .. user
   local in_flight = tonumber(call('HGET', user_key, 'n') or 0)
   local charge = orphans == 'c'
@@ -198,30 +188,24 @@ local function reap_one(base, kind, owner, member)
   call('SET', base .. 'm:' .. id, charge and 'l' or 'e', 'PX', memory)
 end
 
--- The earliest expiry of an owner's live reservations, or nil.
-local function earliest(owner_index)
-  local first = call('ZRANGE', owner_index, 0, 0, 'WITHSCORES')
-  return first[2] and tonumber(first[2])
-end
-
--- Ends up to `limit` expired reservations of an owner, and says how many.
-local function reap(owner_index, partition_index, owner_name, limit)
-  local dead = call('ZRANGEBYSCORE', owner_index, '-inf', now, 'LIMIT', 0, limit)
-  local base, kind, owner = match(owner_index, '^(.*{%x%x}:)x:([tu]):(.*)$')
+-- Ends up to `limit` expired reservations of a partition, and says how many.
+local function reap(index, limit)
+  local dead = call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, limit)
+  local base = sub(index, 1, -2)
   for i = 1, #dead do
-    local ok, failure = pcall(reap_one, base, kind, owner, dead[i])
+    local ok = pcall(reap_one, base, dead[i])
     if not ok then
       redis.log(redis.LOG_WARNING, 'quota: an expired reservation is unreadable: ' .. dead[i])
     end
-    call('ZREM', owner_index, dead[i])
-  end
-  local first = earliest(owner_index)
-  if first then
-    call('ZADD', partition_index, first, owner_name)
-  else
-    call('ZREM', partition_index, owner_name)
+    call('ZREM', index, dead[i])
   end
   return #dead
+end
+
+-- The earliest expiry of a partition's live reservations, or nil.
+local function earliest(index)
+  local first = call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+  return first and tonumber(first)
 end
 
 -- Answers every item by itself: one that can't be read does not hurt the others.

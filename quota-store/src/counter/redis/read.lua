@@ -1,6 +1,6 @@
 -- Reads counters of one user and its tenant.
 --
--- KEYS: owner index, user hash, tenant hash.
+-- KEYS: partition index, user hash, tenant hash.
 -- ARGV: number of user fields, number of tenant fields, the fields.
 -- Result: now, then {1, value or '', ...}, or {6} where expired reservations are to be reaped first.
 -- Atomicity: one step, and it writes nothing.

@@ -1,17 +1,16 @@
 -- Holds reservations for another time to live.
 --
--- KEYS, 1 per item: owner index.
+-- KEYS, 1 per item: partition index.
 -- ARGV: memory of the store in ms, number of items; then per item: member, ttl in ms.
 -- Result: now, then per item: {1} held; {0} gone; {-1, text} unreadable.
--- Atomicity: the whole call is one step. The partition's index may then name an owner too early,
---   which the next sweep puts right.
+-- Atomicity: the whole call is one step.
 
-local function renew(index)
-  local owner_index, member = KEYS[index], ARGV[2 * index + 1]
-  if not call('ZSCORE', owner_index, member) then
+local function renew(item)
+  local index, member = KEYS[item], ARGV[2 * item + 1]
+  if not call('ZSCORE', index, member) then
     return { 0 }
   end
-  call('ZADD', owner_index, 'XX', now + tonumber(ARGV[2 * index + 2]), member)
+  call('ZADD', index, 'XX', now + tonumber(ARGV[2 * item + 2]), member)
   return { 1 }
 end
 

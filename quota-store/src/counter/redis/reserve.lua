@@ -1,10 +1,10 @@
 -- Holds all units of each request, or none of them.
 --
--- KEYS, 6 per item: epoch, partition index, owner index, marker, user hash, tenant hash.
+-- KEYS, 5 per item: epoch, partition index, marker, user hash, tenant hash.
 -- ARGV: memory of the store in ms, candidate epoch, number of items; then per item: member,
---   owner, not_after, ttl in ms, most in flight, user generation, tenant generation (`-`
---   untracked, `cN` cached, `fN` fresh), latest window start, earliest window end, number of
---   user fields, number of tenant fields, the fields, and per field: hard (-1 unlimited), amount.
+--   not_after, ttl in ms, most in flight, user generation, tenant generation (`-` untracked,
+--   `cN` cached, `fN` fresh), latest window start, earliest window end, number of user fields,
+--   number of tenant fields, the fields, and per field: hard (-1 unlimited), amount.
 -- Result: now, then per item: {1, epoch, reserved_at, used, reserved, ...} allowed;
 --   {2, n, n places that did not fit, used, reserved, ...} denied, n = 0 for too many in flight;
 --   {3} void; {4} stale window; {5, 0 user | 1 tenant, generation or ''} stale plan;
@@ -13,6 +13,10 @@
 
 local cursor = 3
 local reap_budget = 128
+-- Whether a partition was seen to have no expired reservation. None expires during the step.
+local is_reaped = {}
+-- Used again for each item.
+local used, reserved, user_writes, tenant_writes = {}, {}, {}, {}
 
 -- Says what the caller must look up again, and what generation is to be stored.
 local function check_generation(known, stored, scope)
@@ -29,180 +33,188 @@ local function check_generation(known, stored, scope)
   return { 5, scope, stored or '' }, nil
 end
 
-local function read_subjects(user_key, tenant_key, at, user_count, tenant_count, tenant_known)
-  local user = call('HMGET', user_key, 'g', 'n', unpack(ARGV, at, at + user_count - 1))
-  local tenant
-  if tenant_count > 0 or tenant_known ~= '-' then
-    local first = at + user_count
-    tenant = call('HMGET', tenant_key, 'g', unpack(ARGV, first, first + tenant_count - 1))
+local function read_user(key, from, count)
+  if count == 1 then
+    return call('HMGET', key, 'g', 'n', ARGV[from])
   end
-  return user, tenant
+  return call('HMGET', key, 'g', 'n', unpack(ARGV, from, from + count - 1))
 end
 
-local function write_subject(key, writes, is_new, fields_from, fields_to, expiry)
+local function read_tenant(key, from, count, known)
+  if count > 0 or known ~= '-' then
+    return call('HMGET', key, 'g', unpack(ARGV, from, from + count - 1))
+  end
+end
+
+local function parse_all(user, tenant, user_count, count)
+  for i = 1, user_count do
+    used[i], reserved[i] = parse(user[i + 2])
+  end
+  for i = user_count + 1, count do
+    used[i], reserved[i] = parse(tenant[i - user_count + 1])
+  end
+end
+
+local function with_counters(reply, count)
+  local n = #reply
+  for i = 1, count do
+    reply[n + 1], reply[n + 2] = used[i], reserved[i]
+    n = n + 2
+  end
+  return reply
+end
+
+-- The answer to a copy of an earlier send, or nil. The counters have been parsed.
+local function copy(index, member, ttl, epoch, count)
+  local expiry = call('ZSCORE', index, member)
+  if expiry then
+    return with_counters({ 1, epoch, min(now, tonumber(expiry) - ttl) }, count)
+  end
+end
+
+-- The places of the holds that do not fit, or nil.
+local function misfits(numbers, count)
+  local places
+  for i = 1, count do
+    local at = numbers + 2 * i
+    local hard, amount = tonumber(ARGV[at - 2]), tonumber(ARGV[at - 1])
+    local room
+    if hard < 0 then
+      room = MAX - reserved[i]
+    else
+      room = (hard - used[i]) - reserved[i]
+    end
+    if amount > 0 and amount > room then
+      places = places or {}
+      places[#places + 1] = i - 1
+    end
+  end
+  return places
+end
+
+-- Adds the holds from one place to another to `reserved`.
+local function hold(key, writes, length, is_new, from, to, values, offset, fields, numbers, expiry)
+  for i = from, to do
+    local amount = tonumber(ARGV[numbers + 2 * i - 1])
+    if not values[i + offset] then
+      is_new = true
+    end
+    if amount > 0 then
+      reserved[i] = reserved[i] + amount
+      writes[length + 1], writes[length + 2] = ARGV[fields + i - 1], render(used[i], reserved[i])
+      length = length + 2
+    end
+  end
+  if length == 0 then
+    return
+  end
+  for i = #writes, length + 1, -1 do
+    writes[i] = nil
+  end
   if is_new then
-    write_new(key, writes, keep_until(ARGV, fields_from, fields_to, expiry))
+    write_new(key, writes, keep_until(ARGV, fields + from - 1, fields + to - 1, expiry))
   else
     call('HSET', key, unpack(writes))
   end
 end
 
-local function reserve(index)
-  local k = (index - 1) * 6
-  local epoch_key, partition_index, owner_index = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local user_key, tenant_key = KEYS[k + 5], KEYS[k + 6]
+local function reserve(item)
+  local k = (item - 1) * 5
+  local epoch_key, index, user_key, tenant_key = KEYS[k + 1], KEYS[k + 2], KEYS[k + 4], KEYS[k + 5]
   local a = cursor
-  local member, owner, max_in_flight = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 5])
-  local user_known, tenant_known = ARGV[a + 6], ARGV[a + 7]
-  local user_count, tenant_count = tonumber(ARGV[a + 10]), tonumber(ARGV[a + 11])
-  local count = user_count + tenant_count
-  local fields = a + 12
+  local member, ttl, tenant_known = ARGV[a + 1], tonumber(ARGV[a + 3]), ARGV[a + 6]
+  local user_count = tonumber(ARGV[a + 9])
+  local count = user_count + tonumber(ARGV[a + 10])
+  local fields = a + 11
   local numbers = fields + count
   cursor = numbers + count * 2 - 1
 
   -- 1. Too late, or ended before.
-  if now >= tonumber(ARGV[a + 3]) then
+  if now >= tonumber(ARGV[a + 2]) then
     return { 3 }
   end
-  local seen = call('MGET', KEYS[k + 4], epoch_key)
+  local seen = call('MGET', KEYS[k + 3], epoch_key)
   if seen[1] then
     return { 3 }
   end
   local epoch = seen[2] or epoch_of(epoch_key, ARGV[2])
-  local ttl = tonumber(ARGV[a + 4])
-
-  local user, tenant =
-    read_subjects(user_key, tenant_key, fields, user_count, tenant_count, tenant_known)
-  local used, reserved = {}, {}
-  local function read_counters()
-    for i = 1, count do
-      local value
-      if i <= user_count then
-        value = user[i + 2]
-      else
-        value = tenant[i - user_count + 1]
-      end
-      used[i], reserved[i] = parse(value)
-    end
-  end
-  local function with_counters(reply)
-    local n = #reply
-    for i = 1, count do
-      reply[n + 1], reply[n + 2] = used[i], reserved[i]
-      n = n + 2
-    end
-    return reply
-  end
-
-  -- 2. A copy of an earlier send.
-  local function copy()
-    local expiry = call('ZSCORE', owner_index, member)
-    if expiry then
-      read_counters()
-      return with_counters({ 1, epoch, math.min(now, tonumber(expiry) - ttl) })
-    end
-  end
+  local user = read_user(user_key, fields, user_count)
+  local tenant = read_tenant(tenant_key, fields + user_count, count - user_count, tenant_known)
+  parse_all(user, tenant, user_count, count)
 
   -- 3. The caller's plan.
-  local stale, user_generation = check_generation(user_known, user[1], 0)
+  local stale, user_generation = check_generation(ARGV[a + 5], user[1], 0)
   local tenant_generation
   if not stale and tenant then
     stale, tenant_generation = check_generation(tenant_known, tenant[1], 1)
   end
   -- 4. The caller's windows.
-  if not stale and (now < tonumber(ARGV[a + 8]) or now >= tonumber(ARGV[a + 9])) then
+  if not stale and (now < tonumber(ARGV[a + 7]) or now >= tonumber(ARGV[a + 8])) then
     stale = { 4 }
   end
-  local first = earliest(owner_index)
-  local expired = first and first <= now
-  if stale or expired or user_generation or tenant_generation then
-    local live = copy()
+  local is_expired = false
+  if not is_reaped[index] then
+    local first = earliest(index)
+    is_expired = first and first <= now
+    is_reaped[index] = not is_expired
+  end
+  if stale or is_expired or user_generation or tenant_generation then
+    -- 2. A copy of an earlier send goes first. Elsewhere the index itself tells.
+    local live = copy(index, member, ttl, epoch, count)
     if live then
       return live
     end
-  end
-  if user_generation then
-    write_new(user_key, { 'g', user_generation }, now + memory)
-  end
-  if tenant_generation then
-    write_new(tenant_key, { 'g', tenant_generation }, now + memory)
-  end
-  if stale then
-    return stale
+    if user_generation then
+      write_new(user_key, { 'g', user_generation }, now + memory)
+    end
+    if tenant_generation then
+      write_new(tenant_key, { 'g', tenant_generation }, now + memory)
+    end
+    if stale then
+      return stale
+    end
   end
 
   -- 5. What has expired does not count.
-  if expired then
-    local limit = math.min(64, reap_budget)
-    local reaped = limit > 0 and reap(owner_index, partition_index, owner, limit) or 0
-    reap_budget = reap_budget - reaped
-    first = earliest(owner_index)
-    user, tenant =
-      read_subjects(user_key, tenant_key, fields, user_count, tenant_count, tenant_known)
+  if is_expired and reap_budget > 0 then
+    reap_budget = reap_budget - reap(index, min(64, reap_budget))
+    local first = earliest(index)
+    is_expired = first and first <= now
+    is_reaped[index] = not is_expired
+    user = read_user(user_key, fields, user_count)
+    tenant = read_tenant(tenant_key, fields + user_count, count - user_count, tenant_known)
+    parse_all(user, tenant, user_count, count)
   end
-  read_counters()
 
   -- 6. Does it fit?
   local in_flight = tonumber(user[2] or 0)
-  local places = {}
-  if in_flight < max_in_flight then
-    for i = 1, count do
-      local hard, amount = tonumber(ARGV[numbers + 2 * i - 2]), tonumber(ARGV[numbers + 2 * i - 1])
-      if amount > 0 then
-        local room
-        if hard < 0 then
-          room = MAX - reserved[i]
-        else
-          room = (hard - used[i]) - reserved[i]
-        end
-        if amount > room then
-          places[#places + 1] = i - 1
-        end
-      end
-    end
-  end
-  if in_flight >= max_in_flight or #places > 0 then
-    local live = copy()
+  local is_crowded = in_flight >= tonumber(ARGV[a + 4])
+  local places = is_crowded and {} or misfits(numbers, count)
+  if places then
+    local live = copy(index, member, ttl, epoch, count)
     if live then
       return live
     end
-    if first and first <= now then
+    if is_expired then
       return { 6 }
     end
-    return with_counters({ 2, #places, unpack(places) })
+    return with_counters({ 2, #places, unpack(places) }, count)
   end
 
   -- 7. It does. Adding the member tells a copy of an earlier send, too.
   local expiry = now + ttl
-  if call('ZADD', owner_index, 'NX', expiry, member) == 0 then
-    return with_counters({ 1, epoch, math.min(now, tonumber(call('ZSCORE', owner_index, member)) - ttl) })
+  if call('ZADD', index, 'NX', format('%d', expiry), member) == 0 then
+    return copy(index, member, ttl, epoch, count)
   end
-  if not first or first > expiry then
-    call('ZADD', partition_index, 'LT', expiry, owner)
-  end
-  local user_writes, tenant_writes = { 'n', in_flight + 1 }, {}
+  user_writes[1], user_writes[2] = 'n', format('%d', in_flight + 1)
   -- Without counters of its own the hash lives by its reservations.
-  local user_new, tenant_new = not user[2] or user_count == 0, false
-  for i = 1, count do
-    local amount = tonumber(ARGV[numbers + 2 * i - 1])
-    local writes = user_writes
-    if i <= user_count then
-      user_new = user_new or not user[i + 2]
-    else
-      tenant_new = tenant_new or not tenant[i - user_count + 1]
-      writes = tenant_writes
-    end
-    if amount > 0 then
-      reserved[i] = reserved[i] + amount
-      writes[#writes + 1] = ARGV[fields + i - 1]
-      writes[#writes + 1] = render(used[i], reserved[i])
-    end
+  local is_new = not user[2] or user_count == 0
+  hold(user_key, user_writes, 2, is_new, 1, user_count, user, 2, fields, numbers, expiry)
+  if tenant then
+    local offset = 1 - user_count
+    hold(tenant_key, tenant_writes, 0, false, user_count + 1, count, tenant, offset, fields, numbers, expiry)
   end
-  write_subject(user_key, user_writes, user_new, fields, fields + user_count - 1, expiry)
-  if #tenant_writes > 0 then
-    write_subject(tenant_key, tenant_writes, tenant_new, fields + user_count, fields + count - 1, expiry)
-  end
-  return with_counters({ 1, epoch, now })
+  return with_counters({ 1, epoch, now }, count)
 end
 
 return answer(tonumber(ARGV[3]), reserve)

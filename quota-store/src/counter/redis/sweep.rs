@@ -21,7 +21,7 @@ const PARTITIONS_A_CALL: usize = 64;
 
 /// Sweeps until the store is gone.
 pub(super) async fn sweep_all(link: Weak<Link>, script: Script, prefix: String, memory: Duration) {
-    let indexes: Vec<String> = keys::partition_indexes(&prefix).collect();
+    let indexes: Vec<String> = keys::indexes(&prefix).collect();
     let lock = format!("{prefix}:sweep");
     loop {
         tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
@@ -51,9 +51,7 @@ async fn sweep_once(
             for index in indexes {
                 item.keys.push(index);
             }
-            item.arguments
-                .push('p')
-                .push(items::duration_millis(lock_for));
+            item.arguments.push(items::duration_millis(lock_for));
             let answer = call(link, script, &item, memory).await?;
             if replies::is_locked(&answer) {
                 return Ok(());
@@ -67,18 +65,17 @@ async fn sweep_once(
     Ok(())
 }
 
-/// Ends up to 64 expired reservations of one owner, and says whether more may be left.
-pub(super) async fn sweep_owner(
+/// Ends up to 64 expired reservations of one partition, and says whether more may be left.
+pub(super) async fn sweep_partition(
     link: &Link,
     script: &Script,
     address: &Address,
     memory: Duration,
 ) -> Result<bool, Failure> {
     let mut item = Item::default();
-    item.keys
-        .push(address.partition_index())
-        .push(address.owner_index());
-    item.arguments.push('o').push(&address.owner);
+    // No lock is taken, so that its name does not matter.
+    item.keys.push(address.index()).push(address.index());
+    item.arguments.push(0);
     replies::is_left(call(link, script, &item, memory).await?)
 }
 
