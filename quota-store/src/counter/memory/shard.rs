@@ -192,7 +192,7 @@ impl Shard {
         })
     }
 
-    fn values(&self, places: &Places) -> CounterValues {
+    fn values(&self, places: &[Place]) -> CounterValues {
         let mut values = CounterValues::new();
         for place in places {
             values.push(self.value(*place));
@@ -206,22 +206,24 @@ impl Shard {
         step: Step<'_>,
         request: &Reserve,
         owners: Owners,
-        places: &Places,
+        places: &[Place],
     ) -> Option<Cause> {
         self.reap(step.common, step.now, REAPED_AT_ONCE);
         let in_flight = owners.user.map_or(0, |user| self.subjects.at(user).live);
         if in_flight >= request.max_in_flight {
             return Some(Cause::InFlight);
         }
+        let holds = request.holds.as_slice();
         let mut tight = SmallVec::new();
-        for (index, hold) in request.holds.iter().enumerate() {
+        for (index, (hold, place)) in holds.iter().zip(places).enumerate() {
+            if hold.amount.is_zero() {
+                continue;
+            }
             // Two holds on one counter count together.
-            let earlier = request.holds[..index].iter();
+            let earlier = holds.iter().take(index);
             let earlier = earlier.filter(|other| is_same(&other.counter, &hold.counter));
             let earlier: u64 = earlier.map(|other| other.amount.get()).sum();
-            let amount = hold.amount.get() + earlier;
-            let value = self.value(places[index]);
-            if !hold.amount.is_zero() && !fits(value, hold.hard, amount) {
+            if !fits(self.value(*place), hold.hard, hold.amount.get() + earlier) {
                 tight.push(index);
             }
         }
@@ -253,10 +255,13 @@ impl Shard {
         }
         self.ensure_record(step)?;
 
+        let mut counters = CounterValues::new();
         for (hold, place) in request.holds.iter().zip(&places) {
+            // Every counter is there by now.
             if let Some((subject, place)) = *place {
                 let value = self.subjects.at_mut(subject).value_mut(place);
                 value.reserved = value.reserved.saturating_add(hold.amount);
+                counters.push(*value);
             }
         }
         for subject in [Some(user), owners.tenant].into_iter().flatten() {
@@ -271,8 +276,8 @@ impl Shard {
         let live = Live::new(Arc::clone(&reservation), user, owners.tenant);
         self.live.insert(live, step.now.saturating_add(request.ttl));
         Ok(Decision::Allowed(Allowed {
-            counters: self.values(&places),
             reservation,
+            counters,
         }))
     }
 
@@ -324,11 +329,13 @@ pub(super) fn no_tenant() -> StoreError {
     )
 }
 
+#[inline]
 fn is_same(one: &CounterKey, other: &CounterKey) -> bool {
     one.scope == other.scope && is_same_counter(one, other)
 }
 
 /// Whether `amount` more units fit.
+#[inline]
 fn fits(value: CounterValue, hard: Bound, amount: u64) -> bool {
     let reserved = value.reserved.get() + amount;
     match hard {
