@@ -7,8 +7,8 @@ use super::{
     script::{Item, Words},
 };
 use crate::{
-    Act, Bound, Commit, Correction, CounterKey, KnownGeneration, Operation, Orphans, Reservation,
-    Reserve, Scope, Sends, UnixMillis,
+    Act, Commit, Correction, CounterKey, KnownGeneration, Operation, Orphans, Reservation, Reserve,
+    Scope, Sends, UnixMillis,
 };
 
 /// Instants and durations stop here, so that Lua keeps them and their sums exactly.
@@ -36,8 +36,11 @@ impl Order {
         Self { places, users }
     }
 
-    pub(super) fn push_counts(&self, words: &mut Words) {
-        words.push(self.users).push(self.places.len() - self.users);
+    /// How many are the user's, and how many the tenant's.
+    fn counts(&self) -> impl Iterator<Item = i64> {
+        [self.users, self.places.len() - self.users]
+            .into_iter()
+            .map(|count| i64::try_from(count).unwrap_or(i64::MAX))
     }
 }
 
@@ -80,6 +83,11 @@ fn millis(instant: UnixMillis) -> u64 {
     instant.get().min(LATEST_MILLIS)
 }
 
+/// Amounts and instants are below 2^53.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 pub(super) fn duration_millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis())
         .unwrap_or(LATEST_MILLIS)
@@ -98,29 +106,27 @@ pub(super) fn reserve(request: &Reserve, address: &Address, order: &Order) -> It
     let mut item = Item::default();
     push_keys(&mut item.keys, address, request);
     let words = &mut item.arguments;
-    words
-        .push(member(request, address))
-        .push(millis(request.not_after))
-        .push(duration_millis(request.ttl))
-        .push(request.max_in_flight);
+    words.push(member(request, address));
     push_generation(words, request.user_generation);
     push_generation(words, request.tenant_generation);
     let spans = || request.holds.iter().map(|hold| hold.counter.span);
     let latest_start = spans().map(crate::WindowSpan::start).max();
     let earliest_end = spans().filter_map(crate::WindowSpan::end).min();
-    words
-        .push(latest_start.map_or(0, millis))
-        .push(earliest_end.map_or(LATEST_MILLIS, millis));
-    order.push_counts(words);
+    let numbers = [
+        millis(request.not_after),
+        duration_millis(request.ttl),
+        u64::from(request.max_in_flight),
+        latest_start.map_or(0, millis),
+        earliest_end.map_or(LATEST_MILLIS, millis),
+    ];
+    let holds = holds_in_order(request, order).flat_map(|hold| {
+        let hard = hold.hard.amount().map_or(-1, |hard| signed(hard.get()));
+        [hard, signed(hold.amount.get())]
+    });
+    let numbers = numbers.into_iter().map(signed).chain(order.counts());
+    words.push_numbers(numbers.chain(holds));
     for hold in holds_in_order(request, order) {
         words.push(Field(&hold.counter));
-    }
-    for hold in holds_in_order(request, order) {
-        match hold.hard {
-            Bound::AtMost(hard) => words.push(hard),
-            Bound::Unlimited => words.push("-1"),
-        };
-        words.push(hold.amount);
     }
     item
 }
@@ -171,12 +177,12 @@ impl Ending<'_> {
         }
     }
 
-    fn push_charge(&self, words: &mut Words, place: usize) {
+    fn charge(&self, place: usize) -> i64 {
         match self {
-            Self::Commit(commit) => words.push(commit.amounts[place]),
-            Self::Release(_) | Self::Abort(_) => words.push(0),
-            Self::Correct(correction) => words.push(exact(correction.differences[place])),
-        };
+            Self::Commit(commit) => signed(commit.amounts[place].get()),
+            Self::Release(_) | Self::Abort(_) => 0,
+            Self::Correct(correction) => exact(correction.differences[place]),
+        }
     }
 }
 
@@ -197,17 +203,20 @@ pub(super) fn ending(ending: &Ending<'_>, address: &Address, order: &Order) -> I
     words
         .push(ending.word())
         .push(member(request, address))
-        .push(reservation.map_or(0, |made| made.epoch.0))
-        .push(reservation.map_or(0, |made| millis(made.reserved_at)))
-        .push(millis(request.not_after).saturating_add(MARKER_SLACK_MILLIS))
-        .push(u8::from(repeated));
-    order.push_counts(words);
+        .push(reservation.map_or(0, |made| made.epoch.0));
+    let numbers = [
+        reservation.map_or(0, |made| millis(made.reserved_at)),
+        millis(request.not_after).saturating_add(MARKER_SLACK_MILLIS),
+        u64::from(repeated),
+    ];
+    let holds = order.places.iter().flat_map(|&place| {
+        let held = signed(request.holds[place].amount.get());
+        [held, ending.charge(place)]
+    });
+    let numbers = numbers.into_iter().map(signed).chain(order.counts());
+    words.push_numbers(numbers.chain(holds));
     for hold in holds_in_order(request, order) {
         words.push(Field(&hold.counter));
-    }
-    for &place in &order.places {
-        words.push(request.holds[place].amount);
-        ending.push_charge(words, place);
     }
     item
 }
@@ -227,7 +236,9 @@ pub(super) fn read(address: &Address, counters: &[CounterKey], order: &Order) ->
         .push(address.index())
         .push(address.subject(Scope::User))
         .push(address.subject(Scope::Tenant));
-    order.push_counts(&mut item.arguments);
+    for count in order.counts() {
+        item.arguments.push(count);
+    }
     for &place in &order.places {
         item.arguments.push(Field(&counters[place]));
     }

@@ -2,9 +2,10 @@
 --
 -- KEYS, 5 per item: epoch, partition index, marker, user hash, tenant hash.
 -- ARGV: memory of the store in ms, candidate epoch, number of items; then per item: member,
---   not_after, ttl in ms, most in flight, user generation, tenant generation (`-` untracked,
---   `cN` cached, `fN` fresh), latest window start, earliest window end, number of user fields,
---   number of tenant fields, the fields, and per field: hard (-1 unlimited), amount.
+--   user generation, tenant generation (`-` untracked, `cN` cached, `fN` fresh), numbers, fields.
+--   The numbers are 8 bytes each: not_after, ttl in ms, most in flight, latest window start,
+--   earliest window end, number of user fields, number of tenant fields, and per field:
+--   hard (-1 unlimited), amount.
 -- Result: now, then per item: {1, epoch, reserved_at, used, reserved, ...} allowed;
 --   {2, n, n places that did not fit, used, reserved, ...} denied, n = 0 for too many in flight;
 --   {3} void; {4} stale window; {5, 0 user | 1 tenant, generation or ''} stale plan;
@@ -16,7 +17,8 @@ local reap_budget = 128
 -- Whether a partition was seen to have no expired reservation. None expires during the step.
 local is_reaped = {}
 -- Used again for each item.
-local used, reserved, user_writes, tenant_writes = {}, {}, {}, {}
+local used, reserved, user_writes, tenant_writes, amounts = {}, {}, {}, {}, {}
+local unpack_numbers = struct.unpack
 
 -- Says what the caller must look up again, and what generation is to be stored.
 local function check_generation(known, stored, scope)
@@ -76,8 +78,8 @@ end
 local function misfits(numbers, count)
   local places
   for i = 1, count do
-    local at = numbers + 2 * i
-    local hard, amount = tonumber(ARGV[at - 2]), tonumber(ARGV[at - 1])
+    local hard, amount = unpack_numbers('<i8i8', numbers, 41 + 16 * i)
+    amounts[i] = amount
     local room
     if hard < 0 then
       room = MAX - reserved[i]
@@ -93,9 +95,9 @@ local function misfits(numbers, count)
 end
 
 -- Adds the holds from one place to another to `reserved`.
-local function hold(key, writes, length, is_new, from, to, values, offset, fields, numbers, expiry)
+local function hold(key, writes, length, is_new, from, to, values, offset, fields, expiry)
   for i = from, to do
-    local amount = tonumber(ARGV[numbers + 2 * i - 1])
+    local amount = amounts[i]
     if not values[i + offset] then
       is_new = true
     end
@@ -122,15 +124,15 @@ local function reserve(item)
   local k = (item - 1) * 5
   local epoch_key, index, user_key, tenant_key = KEYS[k + 1], KEYS[k + 2], KEYS[k + 4], KEYS[k + 5]
   local a = cursor
-  local member, ttl, tenant_known = ARGV[a + 1], tonumber(ARGV[a + 3]), ARGV[a + 6]
-  local user_count = tonumber(ARGV[a + 9])
-  local count = user_count + tonumber(ARGV[a + 10])
-  local fields = a + 11
-  local numbers = fields + count
-  cursor = numbers + count * 2 - 1
+  local member, tenant_known, numbers = ARGV[a + 1], ARGV[a + 3], ARGV[a + 4]
+  local not_after, ttl, most, from, till, user_count, tenant_count =
+    unpack_numbers('<i8i8i8i8i8i8i8', numbers)
+  local count = user_count + tenant_count
+  local fields = a + 5
+  cursor = a + 4 + count
 
   -- 1. Too late, or ended before.
-  if now >= tonumber(ARGV[a + 2]) then
+  if now >= not_after then
     return { 3 }
   end
   local seen = call('MGET', KEYS[k + 3], epoch_key)
@@ -143,13 +145,13 @@ local function reserve(item)
   parse_all(user, tenant, user_count, count)
 
   -- 3. The caller's plan.
-  local stale, user_generation = check_generation(ARGV[a + 5], user[1], 0)
+  local stale, user_generation = check_generation(ARGV[a + 2], user[1], 0)
   local tenant_generation
   if not stale and tenant then
     stale, tenant_generation = check_generation(tenant_known, tenant[1], 1)
   end
   -- 4. The caller's windows.
-  if not stale and (now < tonumber(ARGV[a + 7]) or now >= tonumber(ARGV[a + 8])) then
+  if not stale and (now < from or now >= till) then
     stale = { 4 }
   end
   local is_expired = false
@@ -188,7 +190,7 @@ local function reserve(item)
 
   -- 6. Does it fit?
   local in_flight = tonumber(user[2] or 0)
-  local is_crowded = in_flight >= tonumber(ARGV[a + 4])
+  local is_crowded = in_flight >= most
   local places = is_crowded and {} or misfits(numbers, count)
   if places then
     local live = copy(index, member, ttl, epoch, count)
@@ -209,10 +211,10 @@ local function reserve(item)
   user_writes[1], user_writes[2] = 'n', format('%d', in_flight + 1)
   -- Without counters of its own the hash lives by its reservations.
   local is_new = not user[2] or user_count == 0
-  hold(user_key, user_writes, 2, is_new, 1, user_count, user, 2, fields, numbers, expiry)
+  hold(user_key, user_writes, 2, is_new, 1, user_count, user, 2, fields, expiry)
   if tenant then
     local offset = 1 - user_count
-    hold(tenant_key, tenant_writes, 0, false, user_count + 1, count, tenant, offset, fields, numbers, expiry)
+    hold(tenant_key, tenant_writes, 0, false, user_count + 1, count, tenant, offset, fields, expiry)
   end
   return with_counters({ 1, epoch, now }, count)
 end

@@ -1,6 +1,6 @@
 //! The scripts, and calls to them.
 
-use std::fmt::{Display, Write as _};
+use std::{fmt::Display, io::Write as _};
 
 use redis::{Cmd, RedisWrite as _};
 use smallvec::SmallVec;
@@ -96,15 +96,24 @@ pub(super) struct Item {
 /// Words of a command in one allocation.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    text: String,
+    bytes: Vec<u8>,
     ends: SmallVec<[usize; 24]>,
 }
 
 impl Words {
     pub(super) fn push(&mut self, word: impl Display) -> &mut Self {
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{word}");
-        self.ends.push(self.text.len());
+        // Writing to memory does not fail.
+        drop(write!(self.bytes, "{word}"));
+        self.ends.push(self.bytes.len());
+        self
+    }
+
+    /// One word of numbers, 8 bytes each, lowest byte first: scripts read it faster than text.
+    pub(super) fn push_numbers(&mut self, numbers: impl Iterator<Item = i64>) -> &mut Self {
+        for number in numbers {
+            self.bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        self.ends.push(self.bytes.len());
         self
     }
 
@@ -115,7 +124,7 @@ impl Words {
     fn write_to(&self, command: &mut Cmd) {
         let mut from = 0;
         for &end in &self.ends {
-            command.write_arg(&self.text.as_bytes()[from..end]);
+            command.write_arg(&self.bytes[from..end]);
             from = end;
         }
     }

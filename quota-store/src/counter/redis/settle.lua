@@ -3,8 +3,9 @@
 -- KEYS, 5 per item: epoch, partition index, marker, user hash, tenant hash.
 -- ARGV: memory of the store in ms, candidate epoch, number of items; then per item: what
 --   (`c` commit, `r` release, `a` abort, `k` correct), member, epoch of the reservation,
---   reserved_at, not_after + 1 s, `1` if a copy of the reserve may be on its way, number of user
---   fields, number of tenant fields, the fields, and per field: held, charged or corrected by.
+--   numbers, fields. The numbers are 8 bytes each: reserved_at, not_after + 1 s, 1 if a copy of
+--   the reserve may be on its way, number of user fields, number of tenant fields, and per field:
+--   held, charged or corrected by.
 -- Result: now, then per item: {1, used, reserved, ...} done; {2, used, reserved, ...} late;
 --   {3} already; {4} too old; {-1, text} unreadable.
 -- Atomicity: the whole call is one step; an item reads and validates everything before it writes.
@@ -12,6 +13,8 @@
 local cursor = 3
 -- Used again for each item.
 local used, reserved, user_writes, tenant_writes = {}, {}, {}, {}
+local is_changed = {}
+local unpack_numbers = struct.unpack
 
 -- Works out the counters afterwards. `is_live` gives back what was held.
 local function change(user, tenant, user_count, count, numbers, is_live)
@@ -23,7 +26,8 @@ local function change(user, tenant, user_count, count, numbers, is_live)
       value = tenant[i - user_count]
     end
     local was_used, was_reserved = parse(value)
-    local held, charged = tonumber(ARGV[numbers + 2 * i - 2]), tonumber(ARGV[numbers + 2 * i - 1])
+    local held, charged = unpack_numbers('<i8i8', numbers, 25 + 16 * i)
+    is_changed[i] = charged ~= 0 or (is_live and held ~= 0)
     if is_live then
       was_reserved = max(was_reserved - held, 0)
     end
@@ -37,10 +41,9 @@ local function change(user, tenant, user_count, count, numbers, is_live)
 end
 
 -- Writes the counters from one place to another, behind what `writes` has.
-local function write(key, writes, length, is_new, from, to, values, offset, fields, numbers, is_live)
+local function write(key, writes, length, is_new, from, to, values, offset, fields)
   for i = from, to do
-    local held, charged = ARGV[numbers + 2 * i - 2], ARGV[numbers + 2 * i - 1]
-    if charged ~= '0' or (is_live and held ~= '0') then
+    if is_changed[i] then
       if not values[i + offset] then
         is_new = true
       end
@@ -71,7 +74,7 @@ end
 
 -- Keeps a late copy of the reserve from taking effect.
 local function mark_ending(marker, what, until_ms, is_repeated)
-  if (what == 'a' or is_repeated == '1') and tonumber(until_ms) > now then
+  if (what == 'a' or is_repeated == 1) and until_ms > now then
     call('SET', marker, what == 'a' and 'a' or 's', 'NX', 'PXAT', until_ms)
   end
 end
@@ -80,7 +83,7 @@ end
 -- marker of a charge.
 local function judge(what, marker, epoch_key, epoch, reserved_at)
   local seen = call('GET', marker)
-  local is_too_old = now > tonumber(reserved_at) + memory
+  local is_too_old = now > reserved_at + memory
   local is_corrected = seen and find(seen, 'c', 1, true)
   if what == 'k' then
     if is_corrected then
@@ -109,11 +112,12 @@ local function settle(item)
   local marker, user_key, tenant_key = KEYS[k + 3], KEYS[k + 4], KEYS[k + 5]
   local a = cursor
   local what = ARGV[a + 1]
-  local user_count = tonumber(ARGV[a + 7])
-  local count = user_count + tonumber(ARGV[a + 8])
-  local fields = a + 9
-  local numbers = fields + count
-  cursor = numbers + count * 2 - 1
+  local numbers = ARGV[a + 4]
+  local reserved_at, until_ms, is_repeated, user_count, tenant_count =
+    unpack_numbers('<i8i8i8i8i8', numbers)
+  local count = user_count + tenant_count
+  local fields = a + 5
+  cursor = a + 4 + count
 
   local user
   if user_count == 1 then
@@ -123,7 +127,7 @@ local function settle(item)
   end
   local tenant
   if count > user_count then
-    tenant = call('HMGET', tenant_key, unpack(ARGV, fields + user_count, numbers - 1))
+    tenant = call('HMGET', tenant_key, unpack(ARGV, fields + user_count, cursor))
   end
   local is_live = what ~= 'k'
   change(user, tenant, user_count, count, numbers, is_live)
@@ -132,14 +136,14 @@ local function settle(item)
     is_live = false
   end
   if is_live then
-    mark_ending(marker, what, ARGV[a + 5], ARGV[a + 6])
+    mark_ending(marker, what, until_ms, is_repeated)
   elseif what == 'r' or what == 'a' then
     epoch_of(KEYS[k + 1], ARGV[2])
-    mark_ending(marker, what, ARGV[a + 5], ARGV[a + 6])
+    mark_ending(marker, what, until_ms, is_repeated)
     return { 3 }
   else
     local reply, mark
-    reply, code, mark = judge(what, marker, KEYS[k + 1], ARGV[a + 3], ARGV[a + 4])
+    reply, code, mark = judge(what, marker, KEYS[k + 1], ARGV[a + 3], reserved_at)
     if reply then
       return reply
     end
@@ -152,9 +156,9 @@ local function settle(item)
     user_writes[1], user_writes[2] = 'n', format('%d', max(tonumber(user[1] or 0) - 1, 0))
     length, is_new = 2, not user[1]
   end
-  write(user_key, user_writes, length, is_new, 1, user_count, user, 1, fields, numbers, is_live)
+  write(user_key, user_writes, length, is_new, 1, user_count, user, 1, fields)
   if tenant then
-    write(tenant_key, tenant_writes, 0, false, user_count + 1, count, tenant, -user_count, fields, numbers, is_live)
+    write(tenant_key, tenant_writes, 0, false, user_count + 1, count, tenant, -user_count, fields)
   end
   return with_counters(code, count)
 end
