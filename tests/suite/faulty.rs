@@ -266,24 +266,12 @@ impl Faulty {
         };
         let expected = Policy::ALL.map(|policy| (self.counted(policy), 0));
         eventually_eq(expected, found, "used is what was counted, nothing is reserved").await;
-        eventually_eq(Vec::new(), || async { self.litter() }, "nothing stays behind").await;
+        eventually_eq(Vec::new(), || async { self.server.litter(&self.prefix) }, "nothing stays behind").await;
         let took = Duration::from_millis(self.store_time() - since);
         // Half a second for the polling itself.
         let bound = TTL + Duration::from_millis(1_500);
         assert!(took <= bound, "it took {took:?} to settle everything");
         assert_eq!(found().await, expected, "it stays so");
-    }
-
-    /// Keys of reservations, and keys without an expiry that should have one.
-    fn litter(&self) -> Vec<String> {
-        let keys = self.server.keys_like(&format!("{}*", self.prefix));
-        let is_litter = |key: &String| match self.server.cli(&["TYPE", key]).as_str() {
-            // Live reservations are in sorted sets.
-            "zset" => true,
-            "string" if key.contains(":m:") => self.server.cli(&["PTTL", key]) == "-1",
-            _ => false,
-        };
-        keys.into_iter().filter(is_litter).collect()
     }
 
     /// The server's time in milliseconds.

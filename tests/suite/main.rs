@@ -11,6 +11,8 @@ mod redis_faults;
 #[cfg(test)]
 mod spine;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod support_kit;
 #[cfg(test)]
 mod tidy;

@@ -164,8 +164,8 @@ async fn a_single_request_meets_each_fault_at_its_commit() {
             proxied.faulty.open_gate();
             assert_eq!(answer.await.unwrap(), Answer::Counted(status));
             proxied.proxy.set(Fault::Pass).await;
+            proxied.faulty.recovers().await;
+            proxied.faulty.balances(&USERS).await;
         }
-        proxied.faulty.recovers().await;
-        proxied.faulty.balances(&USERS).await;
     }
 }

@@ -178,6 +178,20 @@ impl RedisServer {
         keys
     }
 
+    /// What the store left of reservations under a prefix: records of live ones, and markers
+    /// without an expiry.
+    #[must_use]
+    pub fn litter(&self, prefix: &str) -> Vec<String> {
+        let is_litter = |key: &String| match self.cli(&["TYPE", key]).as_str() {
+            // Live reservations are in sorted sets.
+            "zset" => true,
+            "string" if key.contains(":m:") => self.cli(&["PTTL", key]) == "-1",
+            _ => false,
+        };
+        let keys = self.keys_like(&format!("{prefix}*"));
+        keys.into_iter().filter(is_litter).collect()
+    }
+
     /// A new connection as the user that may do everything.
     ///
     /// # Errors
