@@ -1,9 +1,24 @@
 //! From what the configuration says to what verifies tokens.
 
 use crate::{
-    config::{self, AudienceConfig, JwtConfig, JwtKeyConfig},
+    config::{self, AudienceConfig, Config, IdentityFrom, JwtConfig, JwtKeyConfig},
     identity::{Audience, ClaimNames, ClaimPath, JwtAlgorithm, JwtKey, JwtSettings},
 };
+
+impl Config {
+    /// How tokens are verified and what is read from them; `None` where the application names its
+    /// users itself.
+    ///
+    /// For an application that also issues tokens. The secret stays wrapped: reading it takes an
+    /// explicit `expose_secret`.
+    #[must_use]
+    pub fn jwt(&self) -> Option<JwtSettings> {
+        match &self.identity.from {
+            IdentityFrom::Jwt(jwt) => Some(jwt.settings(self.identity.max_id_bytes)),
+            IdentityFrom::Application => None,
+        }
+    }
+}
 
 impl JwtConfig {
     /// The settings of the verifier.
