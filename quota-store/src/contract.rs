@@ -64,8 +64,8 @@ mod settling;
 mod stale;
 
 pub use self::{
-    administration::*, copies::*, expiry::*, identity::*, limits::*, losses::*, model::*, settling::*,
-    stale::*,
+    administration::*, copies::*, expiry::*, identity::*, limits::*, losses::*, model::*,
+    settling::*, stale::*,
 };
 
 /// A store that rules are tried on, alone or in a namespace of its own.

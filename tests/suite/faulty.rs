@@ -205,11 +205,7 @@ impl Faulty {
         status: u16,
         delay: Duration,
     ) -> impl Future<Output = Answer> + Send + 'static {
-        let target = format!(
-            "/{}/{status}?delay_ms={}",
-            policy.name(),
-            delay.as_millis()
-        );
+        let target = format!("/{}/{status}?delay_ms={}", policy.name(), delay.as_millis());
         let request = Request::get(target)
             .header("authorization", bearer(user))
             .body(Body::empty())
@@ -265,8 +261,18 @@ impl Faulty {
             sums
         };
         let expected = Policy::ALL.map(|policy| (self.counted(policy), 0));
-        eventually_eq(expected, found, "used is what was counted, nothing is reserved").await;
-        eventually_eq(Vec::new(), || async { self.server.litter(&self.prefix) }, "nothing stays behind").await;
+        eventually_eq(
+            expected,
+            found,
+            "used is what was counted, nothing is reserved",
+        )
+        .await;
+        eventually_eq(
+            Vec::new(),
+            || async { self.server.litter(&self.prefix) },
+            "nothing stays behind",
+        )
+        .await;
         let took = Duration::from_millis(self.store_time() - since);
         // Half a second for the polling itself.
         let bound = TTL + Duration::from_millis(1_500);
@@ -277,7 +283,9 @@ impl Faulty {
     /// The server's time in milliseconds.
     pub(crate) fn store_time(&self) -> u64 {
         let time = self.server.cli(&["TIME"]);
-        let mut parts = time.lines().map(|part| part.parse::<u64>().expect("a time"));
+        let mut parts = time
+            .lines()
+            .map(|part| part.parse::<u64>().expect("a time"));
         let (seconds, micros) = (parts.next(), parts.next());
         seconds.expect("seconds") * 1_000 + micros.expect("microseconds") / 1_000
     }
@@ -332,7 +340,10 @@ fn classify(response: &Response<bytes::Bytes>, expected: u16) -> Answer {
         assert!(is_unavailable, "{response:?}");
         let wait = text(headers, "retry-after").map(str::parse::<u64>);
         assert!(matches!(wait, Some(Ok(1..=3))), "{response:?}");
-        assert_eq!(text(headers, "content-type"), Some("application/problem+json"));
+        assert_eq!(
+            text(headers, "content-type"),
+            Some("application/problem+json")
+        );
         let problem: Value = serde_json::from_slice(response.body()).expect("a problem");
         assert_eq!(
             problem["type"],
@@ -342,9 +353,17 @@ fn classify(response: &Response<bytes::Bytes>, expected: u16) -> Answer {
         assert!(text(headers, "x-quota-used").is_none(), "{response:?}");
         return Answer::Unavailable;
     }
-    assert_eq!(status, expected, "a failure of the store is 503 or nothing: {response:?}");
+    assert_eq!(
+        status, expected,
+        "a failure of the store is 503 or nothing: {response:?}"
+    );
     if is_unavailable {
-        let numbers = ["x-quota-used", "x-quota-remaining", "x-quota-limit", "ratelimit"];
+        let numbers = [
+            "x-quota-used",
+            "x-quota-remaining",
+            "x-quota-limit",
+            "ratelimit",
+        ];
         for name in numbers {
             assert!(text(headers, name).is_none(), "{response:?}");
         }

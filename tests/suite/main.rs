@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod loss;
+#[cfg(test)]
 mod protocol_model;
 #[cfg(test)]
 mod proxy_faults;
 #[cfg(test)]
 mod redis_faults;
+#[cfg(test)]
+mod secure_redis;
 #[cfg(test)]
 mod spine;
 #[cfg(test)]

@@ -3,7 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quota_tests::{Fault, FaultProxy, RedisServer};
+use quota_store::{
+    Amount, Bound, CounterKey, CounterStore as _, Decision, Hold, KnownGeneration, Orphans,
+    QuotaName, RedisCounterStore, ReservationId, Reserve, Scope, Sends, Window, WindowSpan,
+};
+use quota_tests::{
+    Fault, FaultProxy, RedisServer, eventually,
+    layers::{redis_store, requester},
+};
 use tokio::task::JoinSet;
 
 use crate::faulty::{Answer, Faulty, Policy};
@@ -118,7 +125,12 @@ async fn cuts_are_survived(fault: fn(u64) -> Fault, places: impl Iterator<Item =
     let mut cutting = JoinSet::new();
     for share in 0..SIDE_BY_SIDE {
         let server = Arc::clone(&server);
-        let places: Vec<u64> = places.iter().skip(share).step_by(SIDE_BY_SIDE).copied().collect();
+        let places: Vec<u64> = places
+            .iter()
+            .skip(share)
+            .step_by(SIDE_BY_SIDE)
+            .copied()
+            .collect();
         cutting.spawn(async move {
             let proxied = Proxied::start(&server).await;
             for place in places {
@@ -155,8 +167,16 @@ async fn a_single_request_meets_each_fault_at_its_commit() {
             proxied.faulty.recovers().await;
             proxied.faulty.close_gate();
             let answer = tokio::spawn(proxied.faulty.request(Policy::Deny, status));
-            quota_tests::eventually(
-                || async { proxied.faulty.counter("alice", Policy::Deny).await.reserved.get() > 0 },
+            eventually(
+                || async {
+                    proxied
+                        .faulty
+                        .counter("alice", Policy::Deny)
+                        .await
+                        .reserved
+                        .get()
+                        > 0
+                },
                 "its units are held",
             )
             .await;
@@ -168,4 +188,59 @@ async fn a_single_request_meets_each_fault_at_its_commit() {
             proxied.faulty.balances(&USERS).await;
         }
     }
+}
+
+/// The connection breaks after a reserve was sent, and its second copy is denied: the first may
+/// still arrive, when there is room again.
+#[tokio::test]
+async fn no_copy_of_a_denied_reserve_is_held_later() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.address()).await;
+    let store = redis_store(&server.url_at(proxy.port())).await;
+    let all = reserve_all(&store);
+    let Ok(Decision::Allowed(held)) = store.reserve(&all, Sends::Once).await else {
+        panic!("there is room");
+    };
+
+    let denied = reserve_all(&store);
+    let before = proxy.connections();
+    proxy.set(Fault::ResetAfterReplyBytes(0)).await;
+    let (decision, ()) = tokio::join!(store.reserve(&denied, Sends::Once), async {
+        eventually(
+            || async { proxy.connections() > before },
+            "it connects again",
+        )
+        .await;
+        proxy.set(Fault::Pass).await;
+    });
+    assert!(matches!(decision, Ok(Decision::Denied(_))), "{decision:?}");
+    store.release(&held.reservation).await.unwrap();
+    let late = store.reserve(&denied, Sends::Repeated).await;
+    assert!(matches!(late, Ok(Decision::Void)), "{late:?}");
+}
+
+/// A reserve of everything there is.
+fn reserve_all(store: &RedisCounterStore) -> Arc<Reserve> {
+    let now = store.now();
+    let hold = Hold {
+        counter: CounterKey {
+            scope: Scope::User,
+            quota: QuotaName::new("messages").unwrap(),
+            window: Window::Lifetime,
+            span: WindowSpan::LIFETIME,
+        },
+        hard: Bound::AtMost(Amount::saturating(5)),
+        amount: Amount::saturating(5),
+    };
+    Arc::new(Reserve {
+        id: ReservationId::generate(now),
+        requester: requester("alice", None),
+        not_after: now.saturating_add(Duration::from_secs(20)),
+        ttl: Duration::from_secs(30),
+        user_generation: KnownGeneration::Untracked,
+        tenant_generation: KnownGeneration::Untracked,
+        max_in_flight: 100,
+        orphans: Orphans::Release,
+        holds: [hold].into_iter().collect(),
+    })
 }

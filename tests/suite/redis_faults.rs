@@ -206,3 +206,19 @@ async fn flushed_scripts_are_loaded_again() {
     );
     faulty.balances(&["alice", "bob"]).await;
 }
+
+#[tokio::test]
+async fn one_failure_is_measured_once() {
+    let server = Arc::new(RedisServer::start());
+    let metrics = Metrics::capture();
+    let faulty = Faulty::over(&server).await;
+    faulty.quota.check_store().await.unwrap();
+    server.stop();
+    faulty.quota.check_store().await.unwrap_err();
+    let name = "quota_store_errors_total{kind=unknown}";
+    assert_eq!(metrics.counter(name), 1, "{metrics:?}");
+    assert_eq!(
+        metrics.histogram_counts()["quota_store_seconds{op=check}"],
+        2
+    );
+}
