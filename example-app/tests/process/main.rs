@@ -1,0 +1,13 @@
+//! The program as people start it: its output, its answers, its signals, its exit codes.
+#![cfg(unix)]
+
+#[cfg(test)]
+mod app;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod tokens;
