@@ -15,11 +15,10 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
-use jiff::tz::TimeZone;
 use quota_layer::{QuotaHandle, QuotaLayer, QuotaState};
 use quota_store::{
-    Anchor, CounterKey, CounterStore as _, CounterValue, QuotaName, RedisCounterStore,
-    RedisOptions, Scope, SystemClock, Window,
+    CounterKey, CounterStore as _, CounterValue, QuotaName, RedisCounterStore, RedisOptions, Scope,
+    SystemClock, Window, WindowSpan,
 };
 use quota_tests::{
     RedisServer,
@@ -123,7 +122,7 @@ pub(crate) struct Faulty {
     handled: Arc<Handled>,
     gate: watch::Sender<bool>,
     server: Arc<RedisServer>,
-    books: OnceCell<RedisCounterStore>,
+    books: OnceCell<Books>,
 }
 
 impl std::fmt::Debug for Faulty {
@@ -219,15 +218,9 @@ impl Faulty {
 
     /// What the counter of a user says.
     pub(crate) async fn counter(&self, user: &str, policy: Policy) -> CounterValue {
-        let books = self.books.get_or_init(|| self.open_books()).await;
-        let key = CounterKey {
-            scope: Scope::User,
-            quota: QuotaName::new(policy.name()).expect("a name"),
-            window: Window::Lifetime,
-            span: Window::Lifetime.span_at(books.now(), &TimeZone::UTC, Anchor::Calendar),
-        };
-        let values = books.read(&requester(user, None), &[key]).await;
-        values.unwrap_or_else(|error| panic!("{error}: {error:?}"))[0]
+        let open = || Books::open(&self.server, &self.prefix);
+        let books = self.books.get_or_init(open).await;
+        books.counter(user, policy.name()).await
     }
 
     /// The units of successes that were counted.
@@ -248,7 +241,7 @@ impl Faulty {
     ///
     /// The store's clock says whether that took longer than the time to live and a second.
     pub(crate) async fn balances(&self, users: &[&str]) {
-        let since = self.store_time();
+        let since = store_time(&self.server);
         let found = || async {
             let mut sums = [(0, 0); 3];
             for policy in Policy::ALL {
@@ -273,34 +266,50 @@ impl Faulty {
             "nothing stays behind",
         )
         .await;
-        let took = Duration::from_millis(self.store_time() - since);
+        let took = Duration::from_millis(store_time(&self.server) - since);
         // Half a second for the polling itself.
         let bound = TTL + Duration::from_millis(1_500);
         assert!(took <= bound, "it took {took:?} to settle everything");
         assert_eq!(found().await, expected, "it stays so");
     }
+}
 
-    /// The server's time in milliseconds.
-    pub(crate) fn store_time(&self) -> u64 {
-        let time = self.server.cli(&["TIME"]);
-        let mut parts = time
-            .lines()
-            .map(|part| part.parse::<u64>().expect("a time"));
-        let (seconds, micros) = (parts.next(), parts.next());
-        seconds.expect("seconds") * 1_000 + micros.expect("microseconds") / 1_000
-    }
+/// What the counters of a server say, whoever else may reach it.
+pub(crate) struct Books(RedisCounterStore);
 
-    async fn open_books(&self) -> RedisCounterStore {
-        let url = format!("redis://{}", self.server.address());
+impl Books {
+    pub(crate) async fn open(server: &RedisServer, prefix: &str) -> Self {
+        let url = format!("redis://{}", server.address());
         let mut options = RedisOptions::new(url.parse().expect("an address"));
         options.username = Some(ADMIN.to_owned());
         options.password = Some(ADMIN.to_owned().into());
-        options.prefix.clone_from(&self.prefix);
+        options.prefix = prefix.to_owned();
         options.timeout = Duration::from_secs(5);
-        RedisCounterStore::connect(options, Arc::new(SystemClock))
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
+        let store = RedisCounterStore::connect(options, Arc::new(SystemClock)).await;
+        Self(store.unwrap_or_else(|error| panic!("{error}")))
     }
+
+    /// The user's lifetime counter.
+    pub(crate) async fn counter(&self, user: &str, quota: &str) -> CounterValue {
+        let key = CounterKey {
+            scope: Scope::User,
+            quota: QuotaName::new(quota).expect("a name"),
+            window: Window::Lifetime,
+            span: WindowSpan::LIFETIME,
+        };
+        let values = self.0.read(&requester(user, None), &[key]).await;
+        values.unwrap_or_else(|error| panic!("{error}: {error:?}"))[0]
+    }
+}
+
+/// The server's time in milliseconds.
+pub(crate) fn store_time(server: &RedisServer) -> u64 {
+    let time = server.cli(&["TIME"]);
+    let mut parts = time
+        .lines()
+        .map(|part| part.parse::<u64>().expect("a time"));
+    let (seconds, micros) = (parts.next(), parts.next());
+    seconds.expect("seconds") * 1_000 + micros.expect("microseconds") / 1_000
 }
 
 type Shared = (Arc<Handled>, watch::Receiver<bool>);

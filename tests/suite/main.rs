@@ -5,6 +5,8 @@ mod faulty;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod processes;
+#[cfg(test)]
 mod protocol_model;
 #[cfg(test)]
 mod proxy_faults;
