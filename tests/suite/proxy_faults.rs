@@ -25,8 +25,13 @@ struct Proxied {
 
 impl Proxied {
     async fn start(server: &Arc<RedisServer>) -> Self {
+        Self::with(server, "").await
+    }
+
+    /// With more lines in `[store]`.
+    async fn with(server: &Arc<RedisServer>, more: &str) -> Self {
         let proxy = FaultProxy::start(server.address()).await;
-        let faulty = Arc::new(Faulty::at(server, proxy.port(), "150ms").await);
+        let faulty = Arc::new(Faulty::with(server, proxy.port(), "150ms", more).await);
         Self { faulty, proxy }
     }
 
@@ -103,6 +108,16 @@ async fn delays_about_as_long_as_the_time_out_are_survived() {
     let proxied = Proxied::start(&server).await;
     for millis in [60, 75, 140] {
         let fault = Fault::DelayRequests(Duration::from_millis(millis));
+        proxied.survives(fault, A_SECOND).await;
+    }
+}
+
+#[tokio::test]
+async fn settling_in_the_background_survives_the_same() {
+    let server = Arc::new(RedisServer::start());
+    let proxied = Proxied::with(&server, "settle = \"background\"").await;
+    let slow = Fault::DelayReplies(Duration::from_millis(200));
+    for fault in [Fault::DropReplies, Fault::Refuse, slow] {
         proxied.survives(fault, A_SECOND).await;
     }
 }

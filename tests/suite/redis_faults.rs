@@ -1,11 +1,13 @@
 //! While Redis fails, the stated policy holds and nothing else; afterwards the counts are right.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
-use quota_tests::{RedisServer, eventually, logs::Metrics, processes::free_port};
+use quota_tests::{
+    Fault, FaultProxy, RedisServer, eventually, logs::Metrics, processes::free_port,
+};
 use tokio::task::JoinHandle;
 
-use crate::faulty::{ALLOWED, Answer, Faulty, LOCAL, Policy};
+use crate::faulty::{ALLOWED, Answer, COST, Faulty, LOCAL, Policy, TTL};
 
 /// More requests than any policy lets through.
 const MANY: usize = 20;
@@ -160,6 +162,46 @@ async fn a_redis_that_became_a_replica_is_survived() {
     .await;
 }
 
+/// A server that takes some seconds to load its data.
+fn slow_to_load() -> RedisServer {
+    let server = RedisServer::builder()
+        .persistent()
+        .directive("key-load-delay", "1000")
+        .directive("loading-process-events-interval-bytes", "1024")
+        .start();
+    let keys: Vec<String> = (0..3_000).map(|key| format!("other:{key}")).collect();
+    let mut command = vec!["MSET"];
+    for key in &keys {
+        command.extend([key.as_str(), "some value"]);
+    }
+    server.cli(&command);
+    server.cli(&["BGREWRITEAOF"]);
+    let is_written =
+        || server.info("aof_rewrite_in_progress") + server.info("aof_rewrite_scheduled") == 0;
+    while !is_written() {
+        std::thread::yield_now();
+    }
+    server
+}
+
+#[tokio::test]
+async fn a_redis_that_loads_its_data_is_survived() {
+    let server = Arc::new(slow_to_load());
+    let loading = Cell::new(None);
+    a_fault_is_survived(
+        &server,
+        "not_serving",
+        || {
+            let server = Arc::clone(&server);
+            loading.set(Some(std::thread::spawn(move || {
+                server.restart_keeping_data()
+            })));
+        },
+        || loading.take().unwrap().join().unwrap(),
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_wrong_password_at_the_start_is_survived() {
     let server = Arc::new(RedisServer::builder().password("secret").start());
@@ -221,4 +263,31 @@ async fn one_failure_is_measured_once() {
         metrics.histogram_counts()["quota_store_seconds{op=check}"],
         2
     );
+}
+
+#[tokio::test]
+async fn a_long_request_keeps_its_units_over_a_short_outage() {
+    let server = Arc::new(RedisServer::start());
+    let metrics = Metrics::capture();
+    let proxy = FaultProxy::start(server.address()).await;
+    let faulty = Faulty::at(&server, proxy.port(), "150ms").await;
+    let length = TTL + Duration::from_millis(1_500);
+    let request = tokio::spawn(faulty.request_of("alice", Policy::Deny, 200, length));
+    let holds = || async { faulty.counter("alice", Policy::Deny).await.reserved.get() == COST };
+    eventually(holds, "it holds its units").await;
+    proxy.set(Fault::Refuse).await;
+    tokio::time::sleep(TTL / 4).await;
+    proxy.set(Fault::Pass).await;
+    while !request.is_finished() {
+        let value = faulty.counter("alice", Policy::Deny).await;
+        assert_eq!(
+            value.used.get() + value.reserved.get(),
+            COST,
+            "held, then charged"
+        );
+    }
+    assert_eq!(request.await.unwrap(), Answer::Counted(200));
+    let late = "quota_requests_total{outcome=late,plan=free,quota=deny,route=/deny/{status}}";
+    assert_eq!(metrics.counter(late), 0, "{metrics:?}");
+    faulty.balances(&["alice"]).await;
 }
