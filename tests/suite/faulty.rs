@@ -297,7 +297,8 @@ impl Books {
             window: Window::Lifetime,
             span: WindowSpan::LIFETIME,
         };
-        let values = self.0.read(&requester(user, None), &[key]).await;
+        let (requester, keys) = (requester(user, None), [key]);
+        let values = Box::pin(self.0.read(&requester, &keys)).await;
         values.unwrap_or_else(|error| panic!("{error}: {error:?}"))[0]
     }
 }

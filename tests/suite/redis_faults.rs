@@ -194,7 +194,7 @@ async fn a_redis_that_loads_its_data_is_survived() {
         || {
             let server = Arc::clone(&server);
             loading.set(Some(std::thread::spawn(move || {
-                server.restart_keeping_data()
+                server.restart_keeping_data();
             })));
         },
         || loading.take().unwrap().join().unwrap(),

@@ -9,7 +9,7 @@ use super::{
         send_again, value,
     },
 };
-use crate::{CounterStore, Epoch, Reservation, Settled, UnixMillis};
+use crate::{Epoch, Reservation, Settled, UnixMillis};
 
 /// The same reservation, made in data that was lost.
 fn of_lost_data(held: &Reservation) -> Reservation {
