@@ -47,8 +47,8 @@ const MOST_COUNTERS: usize = 1_000;
 /// Operations that wait at the same time go out in one call. The connection comes back by itself;
 /// until then operations fail at once with [`StoreErrorKind::Unreachable`].
 ///
-/// The commands it needs of an ACL user: `EVALSHA`, `EVAL`, `INFO`, `TIME` and those on strings,
-/// hashes and sorted sets, on keys that start with the prefix.
+/// An ACL user needs the keys that start with the prefix, and these rights: `+evalsha +eval +info
+/// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`.
 ///
 /// It needs a tokio runtime, and its tasks end when it is dropped.
 #[derive(Debug)]
