@@ -207,7 +207,10 @@ impl Ask<'_> {
         let store = &self.runtime.config.store;
         let now = self.shared.store.now();
         // Twice the time-out bears with a clock that is known only as well as the last reply.
-        let patience = (store.timeout * 2).min(store.reservation_ttl - Duration::from_millis(1));
+        let latest = store
+            .reservation_ttl
+            .saturating_sub(Duration::from_millis(1));
+        let patience = (store.timeout * 2).min(latest);
         Reserve {
             id,
             requester: self.requester.clone(),
@@ -239,7 +242,7 @@ impl Ask<'_> {
 
     fn denial(table: &Arc<ChargeTable>, request: &Reserve, denied: &Denied) -> Denial {
         let snapshot = snapshot(table, &request.holds, denied.counters.clone());
-        Denial::new(snapshot, &denied, request.max_in_flight)
+        Denial::new(snapshot, denied, request.max_in_flight)
     }
 
     fn unavailable(&self, unavailable: Unavailable) -> Refusal {

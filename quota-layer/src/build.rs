@@ -12,11 +12,12 @@ use quota_store::{
 
 #[cfg(feature = "jwt")]
 use crate::identity::JwtIdentity;
+use tokio::runtime::Handle;
+
 use crate::{
-    config::{
-        Config, ConfigErrors, IdentityConfig, IdentityFrom, JwtConfig, StoreConfig, StoreUrl,
-    },
+    config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
     identify::Identifier,
+    identity::JwtSettings,
     layer::QuotaLayer,
     metrics::LayerMetrics,
     plans::PlanDirectory,
@@ -126,7 +127,8 @@ impl Builder {
         for warning in self.config.warnings() {
             tracing::warn!(target: "quota::config", "{warning}");
         }
-        let identifier = Identifier::new(&self.config.identity, &self.clock)?;
+        let identifier = Arc::new(Identifier::new(&self.config.identity, &self.clock)?);
+        identifier.fetch_keys_early(&Handle::current());
         let store = match self.store {
             Some(OwnStore(store)) => store,
             None => connect(&self.config.store, &self.clock).await?,
@@ -177,10 +179,13 @@ impl Identifier {
 #[cfg(feature = "jwt")]
 fn token_identifier(
     config: &IdentityConfig,
-    jwt: &JwtConfig,
+    jwt: &JwtSettings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Identifier, StartError> {
-    let settings = jwt.settings(config.max_id_bytes);
+    let settings = JwtSettings {
+        max_id_bytes: config.max_id_bytes,
+        ..jwt.clone()
+    };
     JwtIdentity::new(settings, Arc::clone(clock))
         .map(|jwt| Identifier::Token(Arc::new(jwt)))
         .map_err(|error| StartError::Identity(error.into()))
@@ -189,7 +194,7 @@ fn token_identifier(
 #[cfg(not(feature = "jwt"))]
 fn token_identifier(
     _: &IdentityConfig,
-    _: &JwtConfig,
+    _: &JwtSettings,
     _: &Arc<dyn Clock>,
 ) -> Result<Identifier, StartError> {
     Err(StartError::MissingFeature {

@@ -41,11 +41,12 @@ use std::path::Path;
 pub use errors::{ConfigError, ConfigErrors};
 pub(crate) use ip_range::IpRange;
 pub use settings::Config;
+#[cfg(any(test, feature = "jwt"))]
+pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
-    Actual, Anonymous, AudienceConfig, ChargeItem, ClaimsConfig, IdentityConfig, IdentityFrom,
-    JwtAlgorithm, JwtConfig, JwtKeyConfig, Methods, OnFailure, PlanFrom, QuotaConfig,
-    ResponsesConfig, Rule, RuleAction, RulePattern, Settle, StoreConfig, StoreUrl, Success,
-    TokenFrom, UnitForms, UnknownPlan, Unmatched,
+    Actual, Anonymous, ChargeItem, IdentityConfig, IdentityFrom, Methods, OnFailure, PlanFrom,
+    QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
+    Unmatched,
 };
 pub(crate) use source::Source;
 pub(crate) use watch::ConfigWatcher;

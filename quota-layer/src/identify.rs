@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
+use tokio::runtime::Handle;
 
 #[cfg(feature = "jwt")]
 use crate::identity::{Identified as TokenIdentified, IdentifyFailure, JwtIdentity};
@@ -14,8 +15,6 @@ use crate::{
 };
 
 mod address;
-#[cfg(feature = "jwt")]
-mod settings;
 #[cfg(feature = "jwt")]
 mod token;
 
@@ -42,6 +41,23 @@ pub(crate) enum Identified {
 }
 
 impl Identifier {
+    /// Begins to fetch keys that have to be fetched, so that no request waits for them.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(unused_variables, reason = "only fetching keys needs a runtime")
+    )]
+    pub(crate) fn fetch_keys_early(&self, runtime: &Handle) {
+        match self {
+            Self::Application => {}
+            #[cfg(feature = "jwt")]
+            Self::Token(jwt) => {
+                let jwt = Arc::clone(jwt);
+                // What goes wrong is in the log, and tried again by the first request.
+                drop(runtime.spawn(async move { jwt.fetch_keys().await }));
+            }
+        }
+    }
+
     /// Who makes the request, as far as that is known without waiting.
     pub(crate) fn identify(
         &self,
@@ -81,20 +97,16 @@ fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensio
     let Anonymous::Plan(plan) = &config.anonymous else {
         return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
     };
-    match address::client(&config.trusted_proxies, headers, extensions) {
-        Some(client) => {
-            Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
-        }
-        None => {
-            tracing::error!(
-                target: "quota::identity",
-                "anonymous clients are counted by address, and this request has none: serve with \
-                 into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into \
-                 the request's extensions"
-            );
-            Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing))
-        }
-    }
+    let Some(client) = address::client(&config.trusted_proxies, headers, extensions) else {
+        tracing::error!(
+            target: "quota::identity",
+            "anonymous clients are counted by address, and this request has none: serve with \
+             into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into the \
+             request's extensions"
+        );
+        return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
+    };
+    Identified::Known(QuotaIdentity::anonymous(&client).with_plan(plan.as_str()))
 }
 
 impl Identified {

@@ -6,12 +6,14 @@ use std::{
 };
 
 use quota_store::Clock;
+use tokio::runtime::Handle;
 
 use crate::{
     build::StartError,
     config::{Config, ConfigErrors, ConfigWatcher},
     identify::Identifier,
     metrics,
+    runtime::Runtime,
     shared::Shared,
 };
 
@@ -45,6 +47,8 @@ pub(crate) struct Reloader {
 struct Source {
     path: PathBuf,
     clock: Arc<dyn Clock>,
+    /// The watcher calls from a thread of its own.
+    runtime: Handle,
     /// One reload at a time, so that an older file never replaces a newer one. Never held across
     /// an await.
     turn: Mutex<()>,
@@ -66,6 +70,7 @@ impl Reloader {
         let source = Arc::new(Source {
             path,
             clock,
+            runtime: Handle::current(),
             turn: Mutex::default(),
         });
         let watcher = watch(shared, &source)?;
@@ -129,10 +134,21 @@ impl Source {
         for warning in config.warnings() {
             tracing::warn!(target: "quota::config", "{warning}");
         }
-        let identifier = Identifier::new(&config.identity, &self.clock)?;
+        let identifier = self.identifier(&config, &before)?;
         let revision = config.revision().to_owned();
         shared.replace_runtime(config, identifier);
         tracing::info!(target: "quota::config", revision, "the configuration was reloaded");
         Ok(())
+    }
+
+    /// The one in force where its settings stay, with the keys and tokens that it knows.
+    fn identifier(&self, config: &Config, before: &Runtime) -> Result<Arc<Identifier>, StartError> {
+        let (new, old) = (&config.identity, &before.config.identity);
+        if new.from == old.from && new.max_id_bytes == old.max_id_bytes {
+            return Ok(Arc::clone(&before.identifier));
+        }
+        let identifier = Arc::new(Identifier::new(new, &self.clock)?);
+        identifier.fetch_keys_early(&self.runtime);
+        Ok(identifier)
     }
 }

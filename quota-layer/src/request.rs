@@ -27,14 +27,9 @@ pub(crate) fn is_charged_by<B>(shared: &Arc<Shared>, request: &Request<B>) -> bo
 pub(crate) fn mark<B>(shared: &Arc<Shared>, request: &mut Request<B>, handle: QuotaHandle) {
     let extensions = request.extensions_mut();
     extensions.insert(handle);
-    match extensions.get_mut::<ChargedBy>() {
-        Some(charged) => charged.0.push(name_of(shared)),
-        None => {
-            let mut charged = ChargedBy::default();
-            charged.0.push(name_of(shared));
-            extensions.insert(charged);
-        }
-    }
+    let mut charged = extensions.remove::<ChargedBy>().unwrap_or_default();
+    charged.0.push(name_of(shared));
+    extensions.insert(charged);
 }
 
 /// What the rules are compared with.

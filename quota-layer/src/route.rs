@@ -139,21 +139,18 @@ impl RouteTable {
 
     fn find_by_template(&self, template: &str, target: Target<'_>) -> Found {
         let known = self.templates.load();
-        match known.get(template) {
-            Some(candidates) => self.first_that_applies(candidates, target),
-            None => {
-                let candidates = self.candidates_of(template);
-                let found = self.first_that_applies(&candidates, target);
-                if known.len() < MAX_TEMPLATES {
-                    self.templates.rcu(|templates| {
-                        let mut templates = HashMap::clone(templates);
-                        templates.insert(template.into(), Arc::clone(&candidates));
-                        templates
-                    });
-                }
-                found
-            }
+        if let Some(candidates) = known.get(template) {
+            return self.first_that_applies(candidates, target);
         }
+        let candidates = self.candidates_of(template);
+        if known.len() < MAX_TEMPLATES {
+            self.templates.rcu(|templates| {
+                let mut templates = HashMap::clone(templates);
+                templates.insert(template.into(), Arc::clone(&candidates));
+                templates
+            });
+        }
+        self.first_that_applies(&candidates, target)
     }
 
     fn candidates_of(&self, template: &str) -> Arc<[Candidate]> {

@@ -23,7 +23,7 @@ const MAX_WARNED: usize = 1_000;
 pub(crate) struct Runtime {
     pub(crate) config: Config,
     pub(crate) charges: Charges,
-    pub(crate) identifier: Identifier,
+    pub(crate) identifier: Arc<Identifier>,
     routes: RouteTable,
     /// Held for a look-up, never across an await.
     warned: Mutex<HashSet<String>>,
@@ -43,7 +43,7 @@ pub(crate) enum Ruling {
 }
 
 impl Runtime {
-    pub(crate) fn new(config: Config, identifier: Identifier) -> Self {
+    pub(crate) fn new(config: Config, identifier: Arc<Identifier>) -> Self {
         let patterns = config.rules.iter().enumerate().flat_map(|(index, rule)| {
             rule.patterns
                 .iter()

@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Puts another configuration in force; requests in flight keep the one they began with.
-    pub(crate) fn replace_runtime(&self, config: Config, identifier: Identifier) {
+    pub(crate) fn replace_runtime(&self, config: Config, identifier: Arc<Identifier>) {
         let runtime = Arc::new(Runtime::new(config, identifier));
         let before = self.runtime.swap(Arc::clone(&runtime));
         if before.config.revision() != runtime.config.revision() {

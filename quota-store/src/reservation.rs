@@ -55,7 +55,7 @@ pub struct Generation(pub u64);
 pub enum KnownGeneration {
     /// Nothing that could go stale: the limits come from the token and the file alone.
     Untracked,
-    /// From a cache: a store that knows none, or another, answers [`Stale::Plan`].
+    /// From a cache: a store that knows none, or another, answers [`crate::Stale::Plan`].
     Cached(Generation),
     /// Loaded just now: a store that knows none, or an older one, takes this one; one that knows a
     /// newer answers [`Stale::Plan`].

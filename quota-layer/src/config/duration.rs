@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The longest duration: a hundred years, which no sum of two can overflow.
-const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);
+const LONGEST: Duration = Duration::from_hours(36_525 * 24);
 
 /// Reads a whole number and one of the units ms, s, m, h and d.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, Problem> {

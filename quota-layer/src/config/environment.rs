@@ -32,8 +32,8 @@ pub(super) fn apply(source: &Source, document: &mut Table, findings: &mut Findin
             );
             continue;
         }
-        if let Err(Blocked { at, list }) = put(document, &levels, name, value) {
-            let (what, hint) = if list {
+        if let Err(Blocked { at, is_list }) = put(document, &levels, name, value) {
+            let (what, hint) = if is_list {
                 (
                     "a list",
                     "replace the list as a whole, with its value in TOML",
@@ -53,7 +53,7 @@ pub(super) fn apply(source: &Source, document: &mut Table, findings: &mut Findin
 /// A level of the name is there and cannot hold keys.
 struct Blocked {
     at: Vec<String>,
-    list: bool,
+    is_list: bool,
 }
 
 fn put(document: &mut Table, levels: &[String], name: &str, value: &str) -> Result<(), Blocked> {
@@ -63,11 +63,11 @@ fn put(document: &mut Table, levels: &[String], name: &str, value: &str) -> Resu
     let mut table = document;
     for (depth, level) in above.iter().enumerate() {
         let node = &mut entry(table, level, name).node;
-        let list = matches!(node.value, Value::List(_));
+        let is_list = matches!(node.value, Value::List(_));
         let Value::Table(inner) = &mut node.value else {
             return Err(Blocked {
                 at: levels[..=depth].to_vec(),
-                list,
+                is_list,
             });
         };
         table = inner;

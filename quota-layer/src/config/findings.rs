@@ -9,6 +9,16 @@ use super::node::Place;
 pub(super) struct Problem {
     pub(super) message: String,
     pub(super) hint: String,
+    pub(super) kind: ProblemKind,
+}
+
+/// What kind of problem it is, where that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProblemKind {
+    /// The text is wrong, wherever it is read.
+    Wrong,
+    /// A reference leads nowhere on this machine.
+    Unresolved,
 }
 
 impl Problem {
@@ -16,6 +26,15 @@ impl Problem {
         Self {
             message: message.into(),
             hint: hint.into(),
+            kind: ProblemKind::Wrong,
+        }
+    }
+
+    /// Says that a reference leads nowhere.
+    pub(super) fn unresolved(self) -> Self {
+        Self {
+            kind: ProblemKind::Unresolved,
+            ..self
         }
     }
 }

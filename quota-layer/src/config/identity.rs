@@ -3,17 +3,16 @@
 use quota_store::PlanName;
 
 use super::{
-    findings::Findings,
+    findings::{Findings, ProblemKind},
     ip_range::IpRange,
     jwt,
     names::Names,
     node::{Place, Value},
     reader::{Item, Keys},
-    settings::{
-        Anonymous, IdentityConfig, IdentityFrom, JwtConfig, PlanFrom, TokenFrom, UnknownPlan,
-    },
+    settings::{Anonymous, IdentityConfig, IdentityFrom, PlanFrom, TokenFrom, UnknownPlan},
     source::Source,
 };
+use crate::identity::JwtSettings;
 
 #[derive(Clone, Copy, PartialEq)]
 enum From {
@@ -96,7 +95,7 @@ fn read_jwt(
     from: From,
     source: &Source,
     findings: &mut Findings,
-) -> Option<JwtConfig> {
+) -> Option<JwtSettings> {
     let section = take(keys, "jwt");
     match (from, &section) {
         (From::Application, None) => return None,
@@ -110,6 +109,15 @@ fn read_jwt(
         .as_ref()
         .map_or(Place::Whole, |keys| keys.place.clone());
     match &section {
+        Some(item) if from == From::Application => {
+            // It has to be right, but nothing has to be there for it.
+            let mut own = Findings::default();
+            jwt::read(Some(item.table(findings)?), &place, source, &mut own);
+            own.errors
+                .retain(|error| error.problem.kind == ProblemKind::Wrong);
+            findings.errors.append(&mut own.errors);
+            None
+        }
         Some(item) => jwt::read(Some(item.table(findings)?), &place, source, findings),
         None => jwt::read(None, &place, source, findings),
     }
@@ -174,9 +182,15 @@ fn anonymous(
     findings: &mut Findings,
 ) -> Option<Anonymous> {
     if matches!(item.node.value, Value::String(_)) {
-        return item
-            .choice(&[("reject", ())], findings)
-            .map(|()| Anonymous::Reject);
+        let text = item.text("anonymous = \"reject\"", findings)?;
+        if text != "reject" {
+            findings.error(
+                item.place(),
+                format!("`{}` cannot be `{text}`", item.path),
+                "it is \"reject\", or { plan = \"NAME\" }",
+            );
+        }
+        return Some(Anonymous::Reject);
     }
     if !matches!(item.node.value, Value::Table(_)) {
         item.refuse_kind(

@@ -11,9 +11,9 @@ use super::{
     node::{Place, Value},
     reader::{Item, Keys},
     secret::{is_loopback, secret, web_url},
-    settings::{AudienceConfig, ClaimsConfig, JwtAlgorithm, JwtConfig, JwtKeyConfig},
     source::{Reference, Source},
 };
+use crate::identity::{Audience, ClaimNames, ClaimPath, JwtAlgorithm, JwtKey, JwtSettings};
 
 const ALGORITHMS: [(&str, JwtAlgorithm); 4] = [
     ("HS256", JwtAlgorithm::Hs256),
@@ -31,7 +31,7 @@ pub(super) fn read(
     place: &Place,
     source: &Source,
     findings: &mut Findings,
-) -> Option<JwtConfig> {
+) -> Option<JwtSettings> {
     let place = keys.as_ref().map_or(place, |keys| keys.place).clone();
     let mut take = |key| keys.as_mut().and_then(|keys| keys.take(key));
     let algorithms = take("algorithms").map_or_else(
@@ -64,7 +64,7 @@ pub(super) fn read(
             );
             None
         }
-        None => Some(AudienceConfig::Any),
+        None => Some(Audience::Any),
     };
     let leeway = take("leeway")
         .and_then(|item| duration(&item, "30s", findings))
@@ -77,14 +77,12 @@ pub(super) fn read(
     if let Some(keys) = keys {
         keys.finish(findings);
     }
-    Some(JwtConfig {
-        algorithms: algorithms?,
-        key: key?,
+    Some(JwtSettings {
         issuer,
-        audience: audience?,
         leeway,
         max_bytes,
         claims,
+        ..JwtSettings::new(algorithms?, key?, audience?)
     })
 }
 
@@ -149,7 +147,7 @@ impl KeyItems<'_> {
         place: &Place,
         source: &Source,
         findings: &mut Findings,
-    ) -> Option<JwtKeyConfig> {
+    ) -> Option<JwtKey> {
         let given: Vec<&Item<'_>> = [&self.secret, &self.public_key, &self.jwks]
             .into_iter()
             .flatten()
@@ -181,9 +179,9 @@ impl KeyItems<'_> {
             web_url(&item, example, is_loopback, source, findings)
         });
         match (secret_key, public_key, jwks) {
-            (Some(secret), _, _) => secret.map(JwtKeyConfig::Secret),
-            (None, Some(pem), _) => pem.map(JwtKeyConfig::PublicKeyPem),
-            (None, None, Some(url)) => url.map(JwtKeyConfig::Jwks),
+            (Some(secret), _, _) => secret.map(JwtKey::Secret),
+            (None, Some(pem), _) => pem.map(JwtKey::PublicKeyPem),
+            (None, None, Some(url)) => url.map(JwtKey::Jwks),
             (None, None, None) => default_secret(symmetric?, place, source, findings),
         }
     }
@@ -217,7 +215,7 @@ fn default_secret(
     place: &Place,
     source: &Source,
     findings: &mut Findings,
-) -> Option<JwtKeyConfig> {
+) -> Option<JwtKey> {
     if !symmetric {
         findings.error(
             place,
@@ -235,9 +233,10 @@ fn default_secret(
                  identity.from = \"application\" if the application knows its users"
             ),
         )
+        .unresolved()
     });
     let secret = findings.keep(place, result)?;
-    long_enough(secret, place, findings).map(JwtKeyConfig::Secret)
+    long_enough(secret, place, findings).map(JwtKey::Secret)
 }
 
 fn long_enough(
@@ -280,10 +279,10 @@ fn public_key(item: &Item<'_>, source: &Source, findings: &mut Findings) -> Opti
     Some(pem.to_owned())
 }
 
-fn audience(item: &Item<'_>, findings: &mut Findings) -> Option<AudienceConfig> {
+fn audience(item: &Item<'_>, findings: &mut Findings) -> Option<Audience> {
     const HINT: &str = "name whose tokens are meant: audience = [\"api\"], or \"any\"";
     if matches!(&item.node.value, Value::String(text) if text == "any") {
-        return Some(AudienceConfig::Any);
+        return Some(Audience::Any);
     }
     if let Value::String(text) = &item.node.value {
         findings.error(
@@ -300,10 +299,10 @@ fn audience(item: &Item<'_>, findings: &mut Findings) -> Option<AudienceConfig> 
         .filter_map(|entry| entry.words("audience = [\"api\"]", findings))
         .map(str::to_owned)
         .collect();
-    Some(AudienceConfig::OneOf(names))
+    Some(Audience::OneOf(names))
 }
 
-fn claims(item: Option<Item<'_>>, findings: &mut Findings) -> ClaimsConfig {
+fn claims(item: Option<Item<'_>>, findings: &mut Findings) -> ClaimNames {
     let mut keys = item.and_then(|item| item.table(findings));
     let mut claim = |key: &'static str, default: &str| -> Option<String> {
         let Some(item) = keys.as_mut().and_then(|keys| keys.take(key)) else {
@@ -338,11 +337,11 @@ fn claims(item: Option<Item<'_>>, findings: &mut Findings) -> ClaimsConfig {
     if let Some(keys) = keys {
         keys.finish(findings);
     }
-    ClaimsConfig {
-        user: user.unwrap_or_else(|| "sub".to_owned()),
-        tenant,
-        plan,
-        role,
+    ClaimNames {
+        user: ClaimPath::new(user.unwrap_or_else(|| "sub".to_owned())),
+        tenant: tenant.map(ClaimPath::new),
+        plan: plan.map(ClaimPath::new),
+        role: role.map(ClaimPath::new),
     }
 }
 

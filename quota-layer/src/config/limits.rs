@@ -196,7 +196,7 @@ fn read_bound(item: &Item<'_>, findings: &mut Findings) -> Option<WrittenBound> 
         Value::String(text) => parse_bound(text).map_err(|problem| problem.at(&item.path)),
         Value::Integer(number) if *number > 0 => Err(Problem::new(
             format!("`{}` does not say in which window", item.path),
-            format!("write \"{number}/day\", \"{number}/month\" or so"),
+            window_hint(&number.to_string()),
         )),
         Value::Integer(_) => Err(Problem::new(
             format!("`{}` is negative", item.path),
@@ -224,7 +224,7 @@ fn parse_bound(text: &str) -> Result<WrittenBound, Problem> {
         return Err(match parse_amount(text) {
             Ok(_) => Problem::new(
                 format!("`{text}` does not say in which window"),
-                format!("write \"{text}/day\", \"{text}/month\" or so"),
+                window_hint(text),
             ),
             Err(Problem { hint, .. }) if hint.starts_with("write ") => {
                 Problem::new(format!("`{text}` is not a limit"), hint)
@@ -246,6 +246,13 @@ fn parse_bound(text: &str) -> Result<WrittenBound, Problem> {
         )
     })?;
     Ok(WrittenBound::AtMost(amount, window))
+}
+
+fn window_hint(amount: &str) -> String {
+    format!(
+        "write \"{amount}/day\", \"{amount}/month\" or so; limits of stocks, which have no window, \
+         are not supported yet"
+    )
 }
 
 fn better_window(text: &str) -> Option<String> {

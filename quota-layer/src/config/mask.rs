@@ -27,12 +27,17 @@ struct Mask {
 const WITHOUT_SECRETS: [&str; 6] = ["quotas", "charges", "plans", "routes", "tags", "prices"];
 
 impl Masked {
-    /// Masks what looks like a secret even where the text cannot be parsed.
+    /// Masks by the document, or by the look of the text where it cannot be parsed.
     pub(super) fn new(text: &str, document: Option<&Table>) -> Self {
-        let mut ranges = secrets_by_look(text);
-        ranges.extend(user_info(text));
-        if let Some(document) = document {
-            secrets_in(document, "", &mut ranges);
+        let mut ranges = user_info(text);
+        match document {
+            Some(document) => {
+                secrets_in(document, "", &mut ranges);
+                for entry in &document.entries {
+                    user_info_in(&entry.node, text, &mut ranges);
+                }
+            }
+            None => ranges.extend(secrets_by_look(text)),
         }
         Self::replace(text, ranges)
     }
@@ -49,14 +54,14 @@ impl Masked {
             }
             text.push_str(&original[done..start]);
             // A star for each character: columns stay what they are.
-            let stars: String = original[start..range.end]
+            let hidden: String = original[start..range.end]
                 .chars()
                 .map(|c| if c == '\n' { '\n' } else { '*' })
                 .collect();
-            text.push_str(&stars);
+            text.push_str(&hidden);
             masks.push(Mask {
                 range: start..range.end,
-                length: stars.len(),
+                length: hidden.len(),
             });
             done = range.end;
         }
@@ -156,6 +161,31 @@ fn mask_all(node: &Node, ranges: &mut Vec<Range<usize>>) {
     }
 }
 
+/// The part before `@` in every value that looks like a URL, however odd the password is.
+fn user_info_in(node: &Node, text: &str, ranges: &mut Vec<Range<usize>>) {
+    match (&node.value, &node.place) {
+        (Value::Table(table), _) => {
+            for entry in &table.entries {
+                user_info_in(&entry.node, text, ranges);
+            }
+        }
+        (Value::List(items), _) => {
+            for item in items {
+                user_info_in(item, text, ranges);
+            }
+        }
+        (Value::String(_), Place::File(span)) => {
+            let written = &text[span.clone()];
+            if let (Some(separator), Some(at)) = (written.find("://"), written.rfind('@'))
+                && separator + 3 < at
+            {
+                ranges.push(span.start + separator + 3..span.start + at);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The part before `@` in everything that looks like a URL.
 fn user_info(text: &str) -> Vec<Range<usize>> {
     text.match_indices("://")
@@ -190,6 +220,16 @@ fn secrets_by_look(text: &str) -> Vec<Range<usize>> {
                 if !dotted && names_a_secret(last_word(&line[..equals])) {
                     let value = line_start + equals + 1;
                     ranges.extend(value_after(text, value));
+                }
+            }
+            // Not TOML, but a secret all the same: `password: "..."`.
+            if !dotted && !line.contains('=') {
+                let start = line.len() - trimmed.len();
+                let word = trimmed
+                    .find([' ', '\t', ':', '\n'])
+                    .map_or(line.len(), |end| start + end);
+                if names_a_secret(last_word(&line[..word])) {
+                    ranges.push(line_start + word..line_start + line.trim_end().len());
                 }
             }
         }

@@ -119,7 +119,7 @@ impl<'a> Item<'a> {
         findings.keep(self.place(), result)
     }
 
-    pub(super) fn list(&self, example: &str, findings: &mut Findings) -> Option<Vec<Item<'a>>> {
+    pub(super) fn list(&self, example: &str, findings: &mut Findings) -> Option<Vec<Self>> {
         let Value::List(nodes) = &self.node.value else {
             self.refuse_kind("a list", &format!("`{} = {example}`", self.key()), findings);
             return None;
@@ -265,7 +265,7 @@ impl Problem {
     pub(super) fn at(self, path: &str) -> Self {
         Self {
             message: format!("`{path}`: {}", self.message),
-            hint: self.hint,
+            ..self
         }
     }
 }

@@ -55,16 +55,15 @@ fn read_rule(
     findings: &mut Findings,
 ) -> Option<Rule> {
     let mut keys = item.table(findings)?;
-    let patterns = match keys.take("match") {
-        Some(item) => patterns(&item, seen, findings),
-        None => {
-            findings.error(
-                item.place(),
-                "the rule does not say what it matches",
-                "add match = \"POST /api/v1/chat\"",
-            );
-            Vec::new()
-        }
+    let patterns = if let Some(item) = keys.take("match") {
+        patterns(&item, seen, findings)
+    } else {
+        findings.error(
+            item.place(),
+            "the rule does not say what it matches",
+            "add match = \"POST /api/v1/chat\"",
+        );
+        Vec::new()
     };
     let action = action(&mut keys, item.place(), defaults, findings);
     let success_item = keys.take("success");

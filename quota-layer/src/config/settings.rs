@@ -6,6 +6,7 @@ use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, Text, Win
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ip_range::IpRange;
+use crate::identity::JwtSettings;
 
 /// Everything that `quota.toml` and the environment say.
 #[derive(Clone, Debug)]
@@ -39,6 +40,22 @@ impl Config {
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.warnings.iter().map(String::as_str)
     }
+
+    /// How tokens are verified and what is read from them; `None` where the application names its
+    /// users itself.
+    ///
+    /// For an application that also issues tokens. The secret stays wrapped: reading it takes an
+    /// explicit `expose_secret`.
+    #[must_use]
+    pub fn jwt(&self) -> Option<JwtSettings> {
+        match &self.identity.from {
+            IdentityFrom::Jwt(jwt) => Some(JwtSettings {
+                max_id_bytes: self.identity.max_id_bytes,
+                ..jwt.clone()
+            }),
+            IdentityFrom::Application => None,
+        }
+    }
 }
 
 /// What becomes of a request that no rule matches.
@@ -55,6 +72,10 @@ pub(crate) enum Unmatched {
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityConfig {
     pub(crate) from: IdentityFrom,
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(dead_code, reason = "without tokens nobody looks for one")
+    )]
     pub(crate) token_from: Vec<TokenFrom>,
     pub(crate) anonymous: Anonymous,
     pub(crate) trusted_proxies: Vec<IpRange>,
@@ -64,9 +85,13 @@ pub(crate) struct IdentityConfig {
     pub(crate) max_id_bytes: usize,
 }
 
-#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it for each configuration"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdentityFrom {
-    Jwt(JwtConfig),
+    Jwt(JwtSettings),
     /// The application puts an identity into the request's extensions.
     Application,
 }
@@ -98,52 +123,6 @@ pub(crate) enum UnknownPlan {
     #[default]
     Default,
     Deny,
-}
-
-/// How tokens are verified and read.
-#[derive(Clone, Debug)]
-pub(crate) struct JwtConfig {
-    /// At least one, all of one family.
-    pub(crate) algorithms: Vec<JwtAlgorithm>,
-    pub(crate) key: JwtKeyConfig,
-    pub(crate) issuer: Option<String>,
-    pub(crate) audience: AudienceConfig,
-    pub(crate) leeway: Duration,
-    pub(crate) max_bytes: usize,
-    pub(crate) claims: ClaimsConfig,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JwtAlgorithm {
-    Hs256,
-    Rs256,
-    Es256,
-    EdDsa,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum JwtKeyConfig {
-    Secret(SecretString),
-    /// The text of a PEM file.
-    PublicKeyPem(String),
-    /// Where the keys are fetched.
-    Jwks(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AudienceConfig {
-    /// It is not looked at.
-    Any,
-    OneOf(Vec<String>),
-}
-
-/// Which claims are read: names, or JSON pointers where they start with `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClaimsConfig {
-    pub(crate) user: String,
-    pub(crate) tenant: Option<String>,
-    pub(crate) plan: Option<String>,
-    pub(crate) role: Option<String>,
 }
 
 /// Where counters live, and what happens when they cannot be reached.

@@ -96,6 +96,7 @@ impl<'a> Reference<'a> {
                     format!("the environment variable `{name}` is not set"),
                     format!("set {name}, or refer to another variable or to a file:PATH"),
                 )
+                .unresolved()
             })?,
             Self::File(path) => read(path, source)?,
         };
@@ -124,5 +125,6 @@ pub(super) fn read(path: &str, source: &Source) -> Result<String, Problem> {
             format!("the file `{path}` cannot be read: {error}"),
             "paths begin at the folder of this file; check that this process may read it",
         )
+        .unresolved()
     })
 }

@@ -227,9 +227,8 @@ fn parse_address(address: &str) -> Result<StoreUrl, Problem> {
         return Ok(StoreUrl::Memory);
     }
     let refuse = |message: &str| Problem::new(message, URL_HINT);
-    let scheme = match address.split_once("://") {
-        Some((scheme @ ("redis" | "rediss"), _)) => scheme,
-        _ => return Err(refuse("this is not the URL of a store")),
+    let Some((scheme @ ("redis" | "rediss"), _)) = address.split_once("://") else {
+        return Err(refuse("this is not the URL of a store"));
     };
     let uri: Uri = address.parse().map_err(|_| refuse("this is not a URL"))?;
     let host = uri

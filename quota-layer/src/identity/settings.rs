@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// How tokens are verified, and what is read from them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtSettings {
     /// The algorithms a token may be signed with; all of one family.
     pub algorithms: Vec<JwtAlgorithm>,
@@ -137,6 +137,21 @@ pub enum JwtKey {
     /// The address of a JWKS: `https`, or `http` on loopback. Needs the feature `jwks`.
     Jwks(String),
 }
+
+// Only to find out whether a reload changed the key, which is the operator's own: nothing that a
+// client sends is compared here.
+impl PartialEq for JwtKey {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Secret(mine), Self::Secret(its)) => mine.expose_secret() == its.expose_secret(),
+            (Self::PublicKeyPem(mine), Self::PublicKeyPem(its))
+            | (Self::Jwks(mine), Self::Jwks(its)) => mine == its,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for JwtKey {}
 
 /// What the claim `aud` must name.
 #[derive(Clone, Debug, PartialEq, Eq)]

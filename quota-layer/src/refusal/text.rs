@@ -1,7 +1,7 @@
 //! What refusals say, in English.
 
 use jiff::{Timestamp, tz::TimeZone};
-use quota_store::{Bound, UnixMillis, Window};
+use quota_store::{Amount, Bound, UnixMillis, Window};
 
 use super::{Denial, Misfit, Refusal, Why};
 use crate::{config::ResponsesConfig, headers, status::CounterView};
@@ -90,27 +90,21 @@ fn used_up(view: &CounterView<'_>) -> String {
         quota_store::Scope::User => "You have",
         quota_store::Scope::Tenant => "Your organisation has",
     };
-    let mut text = format!(
-        "{who} used {} of {limit} {} {}",
-        view.value.used,
-        unit(view, limit.get()),
-        within(view.rule.limit.window),
-    );
-    if hard > limit {
-        text.push_str(&format!(
-            ", the {} of grace included",
-            hard.saturating_sub(limit)
-        ));
-    }
-    text.push('.');
-    if view.rule.amount.get() > 1 {
-        text.push_str(&format!(" This request asks for {}.", view.rule.amount));
-    }
-    if let Some(end) = view.span.end() {
-        let end = local_time(end, &view.rule.plan.timezone);
-        text.push_str(&format!(" More on {end}."));
-    }
-    text
+    let used = view.value.used;
+    let units = unit(view, limit.get());
+    let within = within(view.rule.limit.window);
+    let grace = match hard.saturating_sub(limit) {
+        Amount::ZERO => String::new(),
+        grace => format!(", the {grace} of grace included"),
+    };
+    let asked = match view.rule.amount {
+        Amount::ONE => String::new(),
+        amount => format!(" This request asks for {amount}."),
+    };
+    let more = view.span.end().map_or_else(String::new, |end| {
+        format!(" More on {}.", local_time(end, &view.rule.plan.timezone))
+    });
+    format!("{who} used {used} of {limit} {units} {within}{grace}.{asked}{more}")
 }
 
 fn unit<'a>(view: &'a CounterView<'_>, count: u64) -> &'a str {

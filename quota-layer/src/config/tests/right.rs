@@ -8,11 +8,14 @@ use secrecy::ExposeSecret;
 
 use super::{
     super::{
-        Actual, Anonymous, AudienceConfig, ChargeItem, Config, IdentityFrom, JwtAlgorithm,
-        JwtKeyConfig, Methods, OnFailure, PlanFrom, RuleAction, Settle, StoreUrl, Success,
-        TokenFrom, UnknownPlan, Unmatched,
+        Actual, Anonymous, ChargeItem, Config, IdentityFrom, Methods, OnFailure, PlanFrom,
+        RuleAction, Settle, StoreUrl, TokenFrom, UnknownPlan, Unmatched,
     },
     SECRET, loaded,
+};
+use crate::{
+    config::settings::Success,
+    identity::{Audience, ClaimNames, JwtAlgorithm, JwtKey},
 };
 
 const REFERENCE: &str = include_str!("reference.toml");
@@ -48,11 +51,12 @@ fn check_limits(config: &Config, name: &str, expected: &[(&str, &str)]) {
                         Bound::AtMost(amount) => amount.to_string(),
                         Bound::Unlimited => "unlimited".to_owned(),
                     };
-                    let warn_at: String = limit
+                    let warn_at: Vec<String> = limit
                         .warn_at
                         .iter()
                         .map(|percent| format!(" !{}", percent.get()))
                         .collect();
+                    let warn_at = warn_at.concat();
                     format!("{} {bound} +{}{warn_at}", limit.window, limit.grace.get())
                 })
                 .collect();
@@ -85,15 +89,12 @@ fn what_is_left_out_has_the_documented_default() {
         panic!("identities come from tokens");
     };
     assert_eq!(jwt.algorithms, [JwtAlgorithm::Hs256]);
-    assert!(matches!(&jwt.key, JwtKeyConfig::Secret(secret) if secret.expose_secret() == SECRET));
+    assert!(matches!(&jwt.key, JwtKey::Secret(secret) if secret.expose_secret() == SECRET));
     assert_eq!(jwt.issuer, None);
-    assert_eq!(jwt.audience, AudienceConfig::Any);
+    assert_eq!(jwt.audience, Audience::Any);
     assert_eq!(jwt.leeway, Duration::from_secs(30));
     assert_eq!(jwt.max_bytes, 8192);
-    assert_eq!(jwt.claims.user, "sub");
-    assert_eq!(jwt.claims.tenant.as_deref(), Some("org"));
-    assert_eq!(jwt.claims.plan.as_deref(), Some("plan"));
-    assert_eq!(jwt.claims.role.as_deref(), Some("role"));
+    assert_eq!(jwt.claims, ClaimNames::default());
     assert!(config.rules.is_empty());
     assert!(config.warnings.is_empty());
 }
@@ -135,7 +136,7 @@ fn the_supported_part_of_the_reference_is_read() {
         panic!("identities come from tokens");
     };
     assert_eq!(jwt.issuer.as_deref(), Some("https://issuer.example"));
-    assert_eq!(jwt.audience, AudienceConfig::OneOf(vec!["api".to_owned()]));
+    assert_eq!(jwt.audience, Audience::OneOf(vec!["api".to_owned()]));
     assert_eq!(
         config.responses.upgrade_url.as_deref(),
         Some("https://example.com/pricing")
@@ -365,11 +366,11 @@ fn rules_that_differ_in_method_or_path_stand_beside_each_other() {
         "GET /v{major}/x",
         "GET /",
     ];
-    let text: String = rules
+    let rules: Vec<String> = rules
         .iter()
         .map(|rule| format!("[[routes]]\nmatch = \"{rule}\"\nexempt = true\n"))
         .collect();
-    assert_eq!(loaded(&text).rules.len(), rules.len());
+    assert_eq!(loaded(&rules.concat()).rules.len(), rules.len());
 }
 
 #[test]
