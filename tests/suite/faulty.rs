@@ -47,7 +47,6 @@ const CONFIG: &str = r#"
 url = "redis://127.0.0.1:PORT"
 prefix = "PREFIX"
 timeout = "TIMEOUT"
-reservation_ttl = "2s"
 max_in_flight = 10000
 allow_max = 10
 local_share = "10%"
@@ -144,7 +143,7 @@ impl Faulty {
         Self::with(server, port, timeout, "").await
     }
 
-    /// The same with more lines in `[store]`.
+    /// The same with more lines in `[store]`, instead of the time to live if need be.
     pub(crate) async fn with(
         server: &Arc<RedisServer>,
         port: u16,
@@ -157,6 +156,11 @@ impl Faulty {
             .replace("PREFIX", &prefix)
             .replace("TIMEOUT", timeout)
             .replace("[quotas.deny]", &format!("{more}\n[quotas.deny]"));
+        let text = if more.contains("reservation_ttl") {
+            text
+        } else {
+            text.replace("[store]", "[store]\nreservation_ttl = \"2s\"")
+        };
         let quota = QuotaLayer::from_config(config(&text))
             .build()
             .await

@@ -122,6 +122,17 @@ async fn settling_in_the_background_survives_the_same() {
     }
 }
 
+/// Everything is settled soon after the fault, and not only when it expires.
+#[tokio::test]
+async fn what_is_unknown_is_ended_without_waiting_for_its_expiry() {
+    let server = Arc::new(RedisServer::start());
+    let proxied = Proxied::with(&server, "reservation_ttl = \"60s\"").await;
+    let slow = Fault::DelayRequests(Duration::from_millis(200));
+    for fault in [Fault::DropReplies, Fault::HoldReplies, slow] {
+        proxied.survives(fault, A_SECOND).await;
+    }
+}
+
 #[tokio::test]
 async fn a_network_that_passes_nothing_is_survived() {
     a_fault_is_survived(Fault::BlackHole, A_SECOND).await;
