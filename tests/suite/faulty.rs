@@ -365,6 +365,10 @@ fn classify(response: &Response<bytes::Bytes>, expected: u16) -> Answer {
         );
         assert_eq!(problem["reason"], "unavailable");
         assert!(text(headers, "x-quota-used").is_none(), "{response:?}");
+        let body = problem.to_string().to_lowercase();
+        for inner in ["redis", "127.0.0.1", "breaker", "quota:"] {
+            assert!(!body.contains(inner), "{body}");
+        }
         return Answer::Unavailable;
     }
     assert_eq!(

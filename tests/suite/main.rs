@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod full_memory;
+#[cfg(test)]
 mod loss;
 #[cfg(test)]
 mod processes;
