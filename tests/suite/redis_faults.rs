@@ -291,3 +291,27 @@ async fn a_long_request_keeps_its_units_over_a_short_outage() {
     assert_eq!(metrics.counter(late), 0, "{metrics:?}");
     faulty.balances(&["alice"]).await;
 }
+
+#[tokio::test]
+async fn an_unreadable_counter_of_one_user_harms_no_other() {
+    let server = Arc::new(RedisServer::start());
+    let faulty = Faulty::at(&server, server.port(), "1900ms").await;
+    let of = |user: &'static str| faulty.request_of(user, Policy::Deny, 200, Duration::ZERO);
+    assert_eq!(of("alice").await, Answer::Counted(200));
+    let hashes = server.keys_like(&format!("{}*alice", faulty.prefix));
+    let [key] = hashes.as_slice() else {
+        panic!("one hash of alice: {hashes:?}");
+    };
+    for field in server.cli(&["HKEYS", key]).lines() {
+        server.cli(&["HSET", key, field, "not a number"]);
+    }
+    for _ in 0..10 {
+        let (alice, bob) = tokio::join!(of("alice"), of("bob"));
+        assert_eq!((alice, bob), (Answer::Unavailable, Answer::Counted(200)));
+        assert_eq!(of("alice").await, Answer::Unavailable);
+    }
+    for _ in 0..10 {
+        assert_eq!(of("alice").await, Answer::Unavailable);
+    }
+    assert_eq!(of("bob").await, Answer::Counted(200));
+}
