@@ -1,6 +1,7 @@
 //! Building a layer.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -41,14 +42,16 @@ pub struct Builder {
 /// A store that the application brings.
 struct OwnStore(Arc<dyn DynCounterStore>);
 
-impl std::fmt::Debug for OwnStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for OwnStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OwnStore")
     }
 }
 
 /// The layer can't start.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` shows the same as `Display`, since that is what a `main` that returns it prints.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The configuration is wrong.
@@ -76,6 +79,12 @@ pub enum StartError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Builder {

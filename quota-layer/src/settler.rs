@@ -75,6 +75,8 @@ impl Settler {
         metrics: Arc<LayerMetrics>,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        metrics.reservations(0);
+        metrics.unacknowledged(0);
         let tracked = Arc::new(Tracked {
             store,
             live: LiveReservations::new(max_reservation),

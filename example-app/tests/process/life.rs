@@ -82,15 +82,14 @@ fn while_running(
     );
     thread::spawn(move || sender.send(curl(&request)));
     // Each look is a process of its own, so this is no busy loop.
-    let held = (0..1_000).any(|_| !redis.cli("--scan --pattern '*:x:*'").is_empty());
+    let held = (0..1_000).any(|_| !redis.cli("--scan --pattern '*}:x*'").is_empty());
     assert!(held, "no reservation appears:\n{}", app.output());
     answer
 }
 
 /// Asks Redis, and then a process that starts anew on the same counters.
 fn nothing_is_held(redis: &Redis, config: &Config, token: &str, next: &str) {
-    assert_eq!(redis.cli("--scan --pattern '*:x:*'"), "");
-    assert_eq!(redis.cli("--scan --pattern '*}:i'"), "");
+    assert_eq!(redis.cli("--scan --pattern '*}:x*'"), "");
     let app = App::start(&["--demo", "--config", &config.path()]);
     let answer = app.get("/demo/status/200", token);
     assert_eq!(counts(&answer), (200, next, "5"));

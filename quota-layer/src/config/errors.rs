@@ -13,8 +13,8 @@ use super::{
 /// All errors of a configuration, in the order of the file.
 ///
 /// Its `Display` shows each with the line of the file, a caret under the place and a hint. Secret
-/// values are masked.
-#[derive(Clone, Debug)]
+/// values are masked. `Debug` shows the same, since that is what a `main` that returns it prints.
+#[derive(Clone)]
 pub struct ConfigErrors {
     errors: Vec<ConfigError>,
 }
@@ -41,6 +41,12 @@ impl<'a> IntoIterator for &'a ConfigErrors {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
