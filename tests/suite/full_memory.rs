@@ -58,7 +58,7 @@ async fn a_full_memory_denies_nobody_and_forgets_nobody() {
     let unavailable = |status: u16| (status, Some("unavailable".to_owned()));
     // How many fit depends on how they spread; sooner or later somebody does not.
     let mut known = Vec::new();
-    let stranger = loop {
+    let latecomer = loop {
         let user = format!("user-{}", known.len());
         match ask(&app, &user, "/deny").await {
             (200, used) => assert_eq!(used.as_deref(), Some("1")),
@@ -76,13 +76,13 @@ async fn a_full_memory_denies_nobody_and_forgets_nobody() {
         known.len()
     );
     for _ in 0..3 {
-        assert_eq!(ask(&app, &stranger, "/allow").await, unavailable(200));
+        assert_eq!(ask(&app, &latecomer, "/allow").await, unavailable(200));
     }
-    assert_eq!(ask(&app, &stranger, "/allow").await, unavailable(503));
+    assert_eq!(ask(&app, &latecomer, "/allow").await, unavailable(503));
     for _ in 0..4 {
-        assert_eq!(ask(&app, &stranger, "/local").await, unavailable(200));
+        assert_eq!(ask(&app, &latecomer, "/local").await, unavailable(200));
     }
-    assert_eq!(ask(&app, &stranger, "/local").await, unavailable(503));
+    assert_eq!(ask(&app, &latecomer, "/local").await, unavailable(503));
     for user in &known {
         assert_eq!(ask(&app, user, "/deny").await, counted(2));
     }
