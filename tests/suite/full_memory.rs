@@ -61,7 +61,7 @@ async fn a_full_memory_denies_nobody_and_forgets_nobody() {
     let latecomer = loop {
         let user = format!("user-{}", known.len());
         match ask(&app, &user, "/deny").await {
-            (200, used) => assert_eq!(used.as_deref(), Some("1")),
+            (200, told) => assert_eq!(told.as_deref(), Some("1")),
             refused => {
                 assert_eq!(refused, unavailable(503));
                 break user;
