@@ -10,7 +10,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use quota_store::{Commit, GuardedStore, Reservation, Reserve, StoreError, UnixMillis};
+use quota_store::{
+    Commit, GuardedStore, Reservation, Reserve, StoreError, StoreErrorKind, UnixMillis,
+};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use self::live::LiveKey;
@@ -28,6 +30,13 @@ const RUNNING: usize = 256;
 
 /// How long a failed settle waits before it is tried again, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How often the store may call a settle unreadable or malformed before it is given up, so that one
+/// broken counter does not hold a place for ever.
+const MAX_UNREADABLE: u32 = 3;
+
+/// What stores remember of a reservation beyond the longest one.
+const STORE_MARGIN: Duration = Duration::from_mins(10);
 
 /// How long a shutdown waits for what is being settled.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -213,12 +222,21 @@ impl Tracked {
     async fn settle(&self, job: Job) {
         let give_up_at = self.give_up_at(&job);
         let mut backoff = BACKOFF.0;
+        let mut unreadable = 0;
         while let Err(error) = self.try_settle(&job).await {
-            if give_up_at.is_some_and(|at| self.store.now() >= at) {
-                tracing::warn!(
+            if matches!(
+                error.kind(),
+                StoreErrorKind::Corrupt | StoreErrorKind::Invalid
+            ) {
+                unreadable += 1;
+            }
+            if unreadable >= MAX_UNREADABLE || self.store.now() >= give_up_at {
+                metrics::settle_dropped();
+                tracing::error!(
                     target: "quota::settle",
                     error = %error,
-                    "units could not be given back; they expired"
+                    ?job,
+                    "a settle was given up: a commit among them is not charged, other units expire"
                 );
                 break;
             }
@@ -228,14 +246,16 @@ impl Tracked {
         self.ended(&job);
     }
 
-    /// From when on trying again is pointless, because the units have expired.
-    fn give_up_at(&self, job: &Job) -> Option<UnixMillis> {
+    /// From when on trying again is pointless: the units have expired, or the store does not
+    /// remember the reservation.
+    fn give_up_at(&self, job: &Job) -> UnixMillis {
         match job {
-            Job::Commit(..) => None,
-            Job::Release(reservation) => {
-                Some(self.store.now().saturating_add(reservation.request.ttl))
+            Job::Commit(commit, _) => {
+                let reserved_at = commit.reservation.reserved_at;
+                reserved_at.saturating_add(self.live.max_reservation() + STORE_MARGIN)
             }
-            Job::Abort(request) => Some(request.not_after.saturating_add(request.ttl)),
+            Job::Release(reservation) => self.store.now().saturating_add(reservation.request.ttl),
+            Job::Abort(request) => request.not_after.saturating_add(request.ttl),
         }
     }
 

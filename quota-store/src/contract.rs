@@ -58,13 +58,14 @@ mod copies;
 mod expiry;
 mod identity;
 mod limits;
+mod losses;
 mod model;
 mod settling;
 mod stale;
 
 pub use self::{
-    administration::*, copies::*, expiry::*, identity::*, limits::*, model::*, settling::*,
-    stale::*,
+    administration::*, copies::*, expiry::*, identity::*, limits::*, losses::*, model::*,
+    settling::*, stale::*,
 };
 
 /// A store that rules are tried on, alone or in a namespace of its own.
@@ -123,6 +124,9 @@ macro_rules! counter_store_contract {
             a_late_commit_is_charged_once_to_its_own_window
             a_commit_older_than_the_memory_does_nothing
             a_commit_of_lost_data_is_charged_once
+            a_live_copy_of_lost_data_is_charged_once
+            a_marker_goes_before_the_epoch
+            a_correction_of_lost_data_needs_its_late_commit
             orphans_are_charged_where_the_request_says_so
             renewing_holds_what_is_live
             a_heap_of_expired_reservations_denies_nobody

@@ -16,7 +16,10 @@ pub enum Decision {
     Denied(Denied),
     /// Nothing was held: the caller works from something out of date, and asks again.
     Stale(Stale),
-    /// Nothing was or will be held: the reserve came after its `not_after`, or was aborted.
+    /// This send holds nothing, and no copy that comes after it will: the reserve came after its
+    /// `not_after`, or was settled or aborted.
+    ///
+    /// A reserve that was sent more than once may be held by an earlier copy: abort it.
     Void,
 }
 

@@ -57,7 +57,8 @@ pub enum KnownGeneration {
     Untracked,
     /// From a cache: a store that knows none, or another, answers [`crate::Stale::Plan`].
     Cached(Generation),
-    /// Loaded just now: a store that knows none takes this one.
+    /// Loaded just now: a store that knows none, or an older one, takes this one; one that knows a
+    /// newer answers [`Stale::Plan`].
     Fresh(Generation),
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use redis::{Client, Connection, TlsCertificates, Value};
 
-pub use builder::RedisBuilder;
+pub use builder::{ADMIN, RedisBuilder};
 
 use crate::processes::{self, Signal};
 use builder::Settings;
@@ -178,6 +178,20 @@ impl RedisServer {
         keys
     }
 
+    /// What the store left of reservations under a prefix: records of live ones, and markers
+    /// without an expiry.
+    #[must_use]
+    pub fn litter(&self, prefix: &str) -> Vec<String> {
+        let is_litter = |key: &String| match self.cli(&["TYPE", key]).as_str() {
+            // Live reservations are in sorted sets.
+            "zset" => true,
+            "string" if key.contains(":m:") => self.cli(&["PTTL", key]) == "-1",
+            _ => false,
+        };
+        let keys = self.keys_like(&format!("{prefix}*"));
+        keys.into_iter().filter(is_litter).collect()
+    }
+
     /// A new connection as the user that may do everything.
     ///
     /// # Errors
@@ -228,7 +242,7 @@ pub fn unique_prefix() -> String {
 
 fn connect(settings: &Settings, folder: &Path, port: u16) -> redis::RedisResult<Connection> {
     const BOUND: Duration = Duration::from_secs(5);
-    let login = format!("{}:{}@127.0.0.1:{port}", builder::ADMIN, builder::ADMIN);
+    let login = format!("{ADMIN}:{ADMIN}@127.0.0.1:{port}");
     let client = if settings.tls {
         let authority = std::fs::read(tls::Files::in_folder(folder).authority)?;
         let certificates = TlsCertificates {

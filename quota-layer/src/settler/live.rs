@@ -10,6 +10,9 @@ use slab::Slab;
 
 use super::Tracked;
 
+/// How many reservations one call renews.
+const RENEWED_AT_ONCE: usize = 512;
+
 /// A place among the live reservations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LiveKey(usize);
@@ -29,6 +32,10 @@ impl LiveReservations {
             slab: Mutex::default(),
             max_reservation,
         }
+    }
+
+    pub(super) const fn max_reservation(&self) -> Duration {
+        self.max_reservation
     }
 
     pub(super) fn insert(&self, reservation: &Arc<Reservation>) -> LiveKey {
@@ -81,7 +88,14 @@ impl Tracked {
         if renewable.is_empty() {
             return;
         }
-        match self.store.renew(&renewable).await {
+        // Each call has the whole time-out of an operation, however many there are.
+        for some in renewable.chunks(RENEWED_AT_ONCE) {
+            self.renew_some(some).await;
+        }
+    }
+
+    async fn renew_some(&self, reservations: &[Arc<Reservation>]) {
+        match self.store.renew(reservations).await {
             Ok(renewed) => {
                 let gone = renewed.iter().filter(|one| **one == Renewed::Gone).count();
                 if gone > 0 {
@@ -95,7 +109,7 @@ impl Tracked {
             Err(error) => tracing::error!(
                 target: "quota::renew",
                 error = %error,
-                count = renewable.len(),
+                count = reservations.len(),
                 "reservations could not be renewed; they are tried again"
             ),
         }

@@ -9,7 +9,7 @@ use super::{
         pass_until, read, release, value, window_of,
     },
 };
-use crate::{CounterStore, Decision, Epoch, Orphans, Renewed, Reservation, Scope, Settled};
+use crate::{CounterStore, Decision, Orphans, Renewed, Scope, Settled};
 
 /// Held units are refused to others until the expiry, and given to them at it.
 pub async fn units_are_free_at_their_expiry_and_not_before(under: impl StoreUnderTest) {
@@ -53,41 +53,6 @@ pub async fn a_late_commit_is_charged_once_to_its_own_window(under: impl StoreUn
     assert_eq!(read(&under, &ama(), &old).await, value(4, 0));
     let new = counter(Scope::User, "messages", window_of(2, under.store().now()));
     assert_eq!(read(&under, &ama(), &new).await, value(0, 0));
-}
-
-/// A commit of which the store can't know any more whether it was settled does nothing.
-pub async fn a_commit_older_than_the_memory_does_nothing(under: impl StoreUnderTest) {
-    let now = ask_messages(&under, 5, 1).allowed(&under).await;
-    release(&under, &now).await;
-    let long_ago = now.reserved_at.get() - 2 * 86_400_000;
-    let old = Arc::new(Reservation {
-        request: ask_messages(&under, 5, 1).request(),
-        reserved_at: crate::UnixMillis::new(long_ago),
-        epoch: now.epoch,
-        sends: now.sends,
-    });
-    assert_eq!(commit(&under, &old, &[1]).await, Settled::TooOld);
-    assert_eq!(
-        super::ask::correct(&under, &old, &[1]).await,
-        Settled::TooOld
-    );
-    assert_eq!(read(&under, &ama(), &messages()).await, value(0, 0));
-}
-
-/// A commit of a reservation whose data was lost is charged once.
-pub async fn a_commit_of_lost_data_is_charged_once(under: impl StoreUnderTest) {
-    let now = ask_messages(&under, 5, 1).allowed(&under).await;
-    release(&under, &now).await;
-    let lost = Arc::new(Reservation {
-        request: ask_messages(&under, 5, 1).request(),
-        reserved_at: now.reserved_at,
-        epoch: Epoch(now.epoch.0 ^ 1),
-        sends: now.sends,
-    });
-    let settled = commit(&under, &lost, &[3]).await;
-    assert_eq!(settled, Settled::Late([value(3, 0)].into_iter().collect()));
-    assert_eq!(commit(&under, &lost, &[3]).await, Settled::Already);
-    assert_eq!(read(&under, &ama(), &messages()).await, value(3, 0));
 }
 
 /// Orphaned units are charged where the request says so, and a commit after that does nothing.

@@ -113,8 +113,8 @@ pub struct Unavailable {
 /// at a time, and the first that is answered closes the breaker. So a process without traffic
 /// finds out that its store is back by [`check`](Self::check).
 ///
-/// That a store is full or calls an operation malformed is an answer: it does not open the
-/// breaker.
+/// That a store is full, calls an operation malformed or holds something unreadable is an answer:
+/// it does not open the breaker, or one subject's broken counter would harm all others.
 ///
 /// # Metrics
 ///
@@ -349,14 +349,14 @@ impl GuardedStore {
         };
         self.count(op, error);
         permit.report(match error.kind() {
-            StoreErrorKind::Full | StoreErrorKind::Invalid | StoreErrorKind::BreakerOpen => {
-                Ending::Answered
-            }
+            StoreErrorKind::Full
+            | StoreErrorKind::Invalid
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::BreakerOpen => Ending::Answered,
             kind @ (StoreErrorKind::Unreachable
             | StoreErrorKind::Unknown
             | StoreErrorKind::NotServing
-            | StoreErrorKind::Forbidden
-            | StoreErrorKind::Corrupt) => Ending::Failed(kind),
+            | StoreErrorKind::Forbidden) => Ending::Failed(kind),
         });
         answer
     }

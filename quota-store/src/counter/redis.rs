@@ -31,7 +31,7 @@ pub use options::{Eviction, RedisOptions, RedisStartError, RedisUrl};
 
 use connector::Connector;
 use failure::Failure;
-use gather::{Answer, Claim, Gatherer, MOST_GATHERED};
+use gather::{Answer, Claim, Gatherer};
 use items::{Ending, Order};
 use keys::Address;
 use link::Link;
@@ -40,6 +40,8 @@ use script::{Item, Script, Scripts, Words};
 
 /// More counters in one operation than any plan has.
 const MOST_COUNTERS: usize = 1_000;
+/// The most reservations that one call renews.
+const MOST_RENEWED: usize = 512;
 
 /// Counters in Redis 7.0 or newer; any number of processes may share them.
 ///
@@ -147,8 +149,7 @@ impl RedisCounterStore {
         let before = self.epochs[usize::from(partition)].swap(epoch, Ordering::Relaxed);
         if before != 0 && before != epoch {
             metrics::counter!("quota_store_epoch_changes_total").increment(1);
-            tracing::error!(
-                partition,
+            tracing::error!(target: "quota::redis", partition,
                 "the counters of a partition were lost: Redis restarted without its data, or was flushed; they start again from zero"
             );
         }
@@ -164,24 +165,14 @@ impl RedisCounterStore {
         Ok(answer)
     }
 
-    async fn measured<T>(
+    /// Does the work in the time that one operation has.
+    async fn bounded<T>(
         &self,
-        operation: &'static str,
         claim: &Claim,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, StoreError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "measures for a metric, and decides nothing"
-        )]
-        let start = std::time::Instant::now();
         let outcome = claim.within(self.timeout, work).await;
-        metrics::histogram!("quota_store_seconds", "op" => operation).record(start.elapsed());
-        outcome.map_err(|failure| {
-            metrics::counter!("quota_store_errors_total", "kind" => failure.kind.as_str())
-                .increment(1);
-            StoreError::from(failure)
-        })
+        outcome.map_err(StoreError::from)
     }
 
     async fn decide(
@@ -214,19 +205,21 @@ impl RedisCounterStore {
                 Outcome::Decided(decision) => {
                     if let Decision::Allowed(allowed) = &decision {
                         self.learn_epoch(address.partition, allowed.reservation.epoch.0);
+                    } else if is_second {
+                        // The first copy may be on its way, and fit when it arrives.
+                        let abort = items::ending(&Ending::Abort(request), &address, &order);
+                        let aborted = self.endings.ask(abort, &Claim::default()).await;
+                        aborted.map_err(Failure::after_a_send)?;
                     }
                     return Ok(decision);
                 }
+                Outcome::ReapMore if is_second => claim.repeat(),
                 Outcome::ReapMore => claim.renew(),
             }
         }
     }
 
-    async fn end(
-        &self,
-        operation: &'static str,
-        ending: Ending<'_>,
-    ) -> Result<Settled, StoreError> {
+    async fn end(&self, ending: Ending<'_>) -> Result<Settled, StoreError> {
         let claim = Claim::default();
         let work = async {
             let request = ending.request();
@@ -241,7 +234,7 @@ impl RedisCounterStore {
             self.learn_time(answer.now);
             replies::settled(answer, &order)
         };
-        self.measured(operation, &claim, work).await
+        self.bounded(&claim, work).await
     }
 
     async fn renew_some(
@@ -324,30 +317,30 @@ impl CounterStore for RedisCounterStore {
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {
         let claim = Claim::default();
         let work = self.decide(request, sends, &claim);
-        self.measured("reserve", &claim, work).await
+        self.bounded(&claim, work).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
-        self.end("commit", Ending::Commit(commit)).await
+        self.end(Ending::Commit(commit)).await
     }
 
     async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
-        self.end("release", Ending::Release(reservation)).await
+        self.end(Ending::Release(reservation)).await
     }
 
     async fn abort(&self, request: &Arc<Reserve>) -> Result<Settled, StoreError> {
-        self.end("abort", Ending::Abort(request)).await
+        self.end(Ending::Abort(request)).await
     }
 
     async fn correct(&self, correction: &Correction) -> Result<Settled, StoreError> {
-        self.end("correct", Ending::Correct(correction)).await
+        self.end(Ending::Correct(correction)).await
     }
 
     async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
         let mut renewed = Vec::with_capacity(reservations.len());
-        for some in reservations.chunks(MOST_GATHERED) {
+        for some in reservations.chunks(MOST_RENEWED) {
             let work = self.renew_some(some, &mut renewed);
-            self.measured("renew", &Claim::sent(), work).await?;
+            self.bounded(&Claim::sent(), work).await?;
         }
         Ok(renewed)
     }
@@ -358,7 +351,7 @@ impl CounterStore for RedisCounterStore {
         counters: &[CounterKey],
     ) -> Result<Vec<CounterValue>, StoreError> {
         let work = self.read_all(requester, counters);
-        self.measured("read", &Claim::sent(), work).await
+        self.bounded(&Claim::sent(), work).await
     }
 
     async fn administer(&self, operation: &Operation) -> Result<Administered, StoreError> {
@@ -372,7 +365,7 @@ impl CounterStore for RedisCounterStore {
             let answer = self.ask(&self.scripts.administer, &head, &item).await?;
             replies::administered(answer)
         };
-        self.measured("administer", &Claim::sent(), work).await
+        self.bounded(&Claim::sent(), work).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -384,6 +377,6 @@ impl CounterStore for RedisCounterStore {
             let values = self.link.run(&self.scripts.reserve, &head, nothing).await?;
             Answer::all(values).map(|_| ())
         };
-        self.measured("check", &Claim::sent(), work).await
+        self.bounded(&Claim::sent(), work).await
     }
 }

@@ -162,10 +162,9 @@ async fn a_plan_out_of_date_is_stale() {
     assert_eq!(reserve(cached(1), none).await, Some((Scope::User, None)));
     assert_eq!(reserve(fresh(1), none).await, None);
     assert_eq!(reserve(cached(1), none).await, None);
-    assert_eq!(
-        reserve(fresh(2), none).await,
-        Some((Scope::User, Some(Generation(1))))
-    );
+    assert_eq!(reserve(fresh(2), none).await, None);
+    let expected = Some((Scope::User, Some(Generation(2))));
+    assert_eq!(reserve(fresh(1), none).await, expected);
     assert_eq!(reserve(none, cached(7)).await, Some((Scope::Tenant, None)));
     let largest = Generation(u64::MAX);
     for (advance, expected) in [(largest, largest), (Generation(9), largest)] {
@@ -174,11 +173,11 @@ async fn a_plan_out_of_date_is_stale() {
         assert_eq!(now, Administered::Generation(expected));
     }
     assert_eq!(
-        reserve(cached(1), KnownGeneration::Cached(largest)).await,
+        reserve(cached(2), KnownGeneration::Cached(largest)).await,
         None
     );
     let expected = Some((Scope::Tenant, Some(largest)));
-    assert_eq!(reserve(cached(1), cached(u64::MAX - 1)).await, expected);
+    assert_eq!(reserve(cached(2), cached(u64::MAX - 1)).await, expected);
 }
 
 #[tokio::test]

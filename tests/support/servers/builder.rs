@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Name and password of the user that the methods of `RedisServer` log in as.
-pub(crate) const ADMIN: &str = "test-admin";
+pub const ADMIN: &str = "test-admin";
 
 /// A user that the tested side logs in as.
 #[derive(Clone, Debug)]

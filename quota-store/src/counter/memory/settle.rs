@@ -31,13 +31,20 @@ impl Shard {
         if let Some(live) = self.live.remove(request.id) {
             let amount = |hold: usize| commit.amounts[hold];
             let counters = self.end(&live, amount);
-            self.forget(step, &live, reservation.sends);
+            if reservation.epoch == step.common.epoch {
+                self.forget(step, &live, reservation.sends);
+            } else {
+                // A copy of the reserve came after the loss; a second commit is not charged as
+                // lost. The record's room becomes the marker's.
+                let until = step.now.saturating_add(step.common.memory);
+                self.mark(step.common, About::End(request.id), Ended::Late, until);
+            }
             return Ok(Settled::Done(counters));
         }
         match self.markers.end_of(request.id, step.now) {
             Some(Ended::Expired) => {}
-            None if reservation.epoch != step.common.epoch => {}
             None if is_too_old(step, reservation) => return Ok(Settled::TooOld),
+            None if reservation.epoch != step.common.epoch => {}
             Some(Ended::Late | Ended::Settled) | None => return Ok(Settled::Already),
         }
         let mut counters = CounterValues::new();
@@ -96,6 +103,11 @@ impl Shard {
         }
         if is_too_old(step, reservation) {
             return Ok(Settled::TooOld);
+        }
+        let is_late = self.markers.end_of(request.id, step.now) == Some(Ended::Late);
+        if reservation.epoch != step.common.epoch && !is_late {
+            // What it would correct was lost.
+            return Ok(Settled::Already);
         }
         self.ensure_record(step)?;
         let until = step.now.saturating_add(step.common.memory);
@@ -193,7 +205,7 @@ impl Shard {
 }
 
 fn is_too_old(step: Step<'_>, reservation: &Reservation) -> bool {
-    step.now > reservation.reserved_at.saturating_add(step.common.memory)
+    step.now >= reservation.reserved_at.saturating_add(step.common.memory)
 }
 
 fn check_length(request: &Reserve, length: usize) -> Result<(), StoreError> {

@@ -147,10 +147,9 @@ impl Shard {
             let place = owners.of(scope);
             let current = place.and_then(|place| self.subjects.at(place).generation());
             let is_current = match (known, current) {
-                (KnownGeneration::Untracked, _) | (KnownGeneration::Fresh(_), None) => true,
-                (KnownGeneration::Cached(known) | KnownGeneration::Fresh(known), current) => {
-                    current == Some(known)
-                }
+                (KnownGeneration::Untracked, _) => true,
+                (KnownGeneration::Cached(known), current) => current == Some(known),
+                (KnownGeneration::Fresh(known), current) => current <= Some(known),
             };
             if !is_current {
                 return Ok(Some(Stale::Plan { scope, current }));
@@ -166,7 +165,7 @@ impl Shard {
                 Scope::Tenant => owners.tenant = Some(place),
             }
             let entry = self.subjects.at_mut(place);
-            if entry.generation().is_none() {
+            if entry.generation() < Some(generation) {
                 entry.set_generation(generation, step.now);
             }
         }

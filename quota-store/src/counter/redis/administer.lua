@@ -9,11 +9,6 @@
 
 local DAY_MS = 86400000
 
--- Decimal numbers of any length; Lua's own keep 53 bits.
-local function later(one, other)
-  return #one > #other or (#one == #other and one > other)
-end
-
 local function administer()
   local marker, key = KEYS[2], KEYS[3]
   local act, field, operand = ARGV[3], ARGV[4], ARGV[5]

@@ -145,7 +145,7 @@ impl Connector {
             Some(policy) if policy != "noeviction" => match self.options.eviction {
                 Eviction::Refuse => Err(OpenError::Refused(RedisStartError::Evicts(policy))),
                 Eviction::Accept => {
-                    tracing::warn!(policy, "Redis may evict counters: limits may not hold");
+                    tracing::warn!(target: "quota::redis", policy, "Redis may evict counters: limits may not hold");
                     Ok(())
                 }
             },
@@ -166,7 +166,7 @@ impl Connector {
                 .await;
             // A full or read-only server takes no reservation either; the next connection writes.
             if let Err(error) = written {
-                tracing::warn!(%error, key, "the number of partitions could not be written");
+                tracing::warn!(target: "quota::redis", %error, key, "the number of partitions could not be written");
                 return Ok(());
             }
             found = get.query_async(redis).await?;
@@ -194,8 +194,7 @@ async fn info(
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
             .map(|value| value.trim().to_owned())),
         Err(error) if error.code() == Some("NOPERM") => {
-            tracing::warn!(
-                name,
+            tracing::warn!(target: "quota::redis", name,
                 "INFO is forbidden, so this can't be checked; allow it with ACL SETUSER ... +info"
             );
             Ok(None)

@@ -135,7 +135,7 @@ impl Link {
     fn give_up(&self, number: u64, failure: &Failure) {
         self.state.send_if_modified(|state| match state {
             State::Up(connection) if connection.number == number => {
-                tracing::warn!(%failure, "the connection to Redis is lost");
+                tracing::warn!(target: "quota::redis", %failure, "the connection to Redis is lost");
                 *state = State::Down(failure.clone().before_a_send());
                 true
             }
@@ -168,7 +168,7 @@ impl Link {
             }
             match outcome {
                 Ok(redis) => {
-                    tracing::info!(url = %connector.url(), "connected to Redis");
+                    tracing::info!(target: "quota::redis", url = %connector.url(), "connected to Redis");
                     self.silent_calls.store(0, Ordering::Relaxed);
                     // Down => Up
                     self.state
@@ -180,7 +180,7 @@ impl Link {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(url = %connector.url(), %error, "Redis can't be used");
+                    tracing::error!(target: "quota::redis", url = %connector.url(), %error, "Redis can't be used");
                     self.state.send_replace(State::Down(error.into()));
                 }
             }

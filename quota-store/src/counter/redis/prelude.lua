@@ -47,6 +47,11 @@ local function plus(used, amount)
   return used + amount
 end
 
+-- Decimal numbers of any length; Lua's own keep 53 bits.
+local function later(one, other)
+  return #one > #other or (#one == #other and one > other)
+end
+
 -- When the window of a field ends; nil for a lifetime.
 local function window_end(field)
   local unit, digits = match(field, '^[^:]*:%a[0-9a-z]*([+/!]?)([0-9a-z]*)')

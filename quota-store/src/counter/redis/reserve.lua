@@ -29,7 +29,7 @@ local function check_generation(known, stored, scope)
   if stored == number then
     return nil, nil
   end
-  if not stored and sub(known, 1, 1) == 'f' then
+  if sub(known, 1, 1) == 'f' and (not stored or later(number, stored)) then
     return nil, number
   end
   return { 5, scope, stored or '' }, nil

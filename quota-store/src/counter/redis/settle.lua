@@ -82,26 +82,30 @@ end
 -- What becomes of a commit or correction of what is not live: an answer, or the code and the
 -- marker of a charge.
 local function judge(what, marker, epoch_key, epoch, reserved_at)
-  local seen = call('GET', marker)
-  local is_too_old = now > reserved_at + memory
-  local is_corrected = seen and find(seen, 'c', 1, true)
+  local seen = call('GET', marker) or ''
+  local is_corrected, is_late = find(seen, 'c', 1, true), find(seen, 'l', 1, true)
   if what == 'k' then
     if is_corrected then
       return { 3 }
     end
-    if is_too_old then
+    if now >= reserved_at + memory then
       return { 4 }
     end
-    return nil, 1, (seen or '') .. 'c'
+    -- What it would correct was lost.
+    if not is_late and epoch_of(epoch_key, ARGV[2]) ~= epoch then
+      return { 3 }
+    end
+    return nil, 1, seen .. 'c'
   end
-  if seen and find(seen, 'l', 1, true) then
-    return { 3 }
-  end
-  local is_expired = seen and find(seen, 'e', 1, true)
-  if not is_expired and epoch_of(epoch_key, ARGV[2]) == epoch then
-    if is_too_old and not seen then
+  if seen == '' then
+    -- It may have been settled before. A marker of a late commit does not live for ever.
+    if now >= reserved_at + memory then
       return { 4 }
     end
+    if epoch_of(epoch_key, ARGV[2]) == epoch then
+      return { 3 }
+    end
+  elseif is_late or not find(seen, 'e', 1, true) then
     return { 3 }
   end
   return nil, 2, is_corrected and 'lc' or 'l'
@@ -135,7 +139,10 @@ local function settle(item)
   if is_live and call('ZREM', KEYS[k + 2], ARGV[a + 2]) == 0 then
     is_live = false
   end
-  if is_live then
+  if is_live and what == 'c' and epoch_of(KEYS[k + 1], ARGV[2]) ~= ARGV[a + 3] then
+    -- A copy of the reserve came after the loss; a second commit is not charged as lost.
+    call('SET', marker, 'l', 'PX', memory)
+  elseif is_live then
     mark_ending(marker, what, until_ms, is_repeated)
   elseif what == 'r' or what == 'a' then
     epoch_of(KEYS[k + 1], ARGV[2])

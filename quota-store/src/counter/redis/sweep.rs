@@ -30,7 +30,7 @@ pub(super) async fn sweep_all(link: Weak<Link>, script: Script, prefix: String, 
         };
         if let Err(error) = sweep_once(&link, &script, &lock, &indexes, memory).await {
             // The next sweep tries again, and requests report the outage.
-            tracing::debug!(%error, "expired reservations could not be swept");
+            tracing::debug!(target: "quota::redis", %error, "expired reservations could not be swept");
         }
     }
 }
