@@ -15,7 +15,12 @@ use quota_store::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{servers::shared_redis, tokens::TEST_SECRET, unique_prefix};
+use crate::{
+    doubles::{Watch, WatchedStore},
+    servers::shared_redis,
+    tokens::TEST_SECRET,
+    unique_prefix,
+};
 
 /// The stores that every promise is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +79,24 @@ pub async fn layered(store: Store, toml: &str) -> Layered {
 
 /// The same with another clock, which a store in memory follows.
 pub async fn layered_at(store: Store, toml: &str, clock: Arc<dyn Clock>) -> Layered {
-    let store: Arc<dyn DynCounterStore> = match store {
-        Store::Memory => {
-            let options = MemoryOptions::default();
-            let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(&clock)));
-            store.start_sweeper();
-            store
-        }
-        Store::Redis => Arc::new(redis_store(&shared_redis().url()).await),
-    };
+    let store = store.open(&clock).await;
+    layered_over(store, toml, clock).await
+}
+
+/// The same over a store that is watched.
+pub async fn layered_watched(store: Store, toml: &str) -> (Layered, Watch) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = WatchedStore::new(store.open(&clock).await);
+    let watch = store.watch();
+    (layered_over(Arc::new(store), toml, clock).await, watch)
+}
+
+/// A layer with this configuration over this very store.
+pub async fn layered_over(
+    store: Arc<dyn DynCounterStore>,
+    toml: &str,
+    clock: Arc<dyn Clock>,
+) -> Layered {
     let quota = QuotaLayer::from_config(config(toml))
         .store(Arc::clone(&store))
         .clock(clock)
@@ -90,6 +104,20 @@ pub async fn layered_at(store: Store, toml: &str, clock: Arc<dyn Clock>) -> Laye
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     Layered { quota, store }
+}
+
+impl Store {
+    async fn open(self, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
+        match self {
+            Self::Memory => {
+                let options = MemoryOptions::default();
+                let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
+                store.start_sweeper();
+                store
+            }
+            Self::Redis => Arc::new(redis_store(&shared_redis().url()).await),
+        }
+    }
 }
 
 /// A store in the Redis at `url`, under a prefix of its own, with a patient time-out.
