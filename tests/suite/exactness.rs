@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Router, routing};
+use axum::{Router, body::Body, routing};
+use http::Request;
 use quota_tests::{
     eventually_eq,
     layers::{Layered, Store, layered},
-    requests::{get, status},
+    requests::status,
+    tokens::bearer,
 };
 
 const TASKS: usize = 256;
@@ -40,13 +42,16 @@ async fn stampede(layered: &Layered) -> BTreeMap<u16, usize> {
     let app = Router::new()
         .route("/", routing::get(|| async {}))
         .layer(layered.quota.clone());
+    let authorization = bearer("alice");
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let app = app.clone();
+            let authorization = authorization.clone();
             tokio::spawn(async move {
                 let mut seen = Vec::with_capacity(REQUESTS);
                 for _ in 0..REQUESTS {
-                    seen.push(status(&app, get("/", "alice")).await);
+                    let request = Request::get("/").header("authorization", &authorization);
+                    seen.push(status(&app, request.body(Body::empty()).unwrap()).await);
                 }
                 seen
             })

@@ -31,3 +31,5 @@ mod spine;
 mod support_kit;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod wrapping;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, routing};
 use quota_tests::{
     clients::{RawClient, RawRequest},
-    eventually, eventually_eq,
+    eventually,
     layers::{Layered, Store, layered},
     tokens::bearer,
 };
