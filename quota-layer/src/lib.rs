@@ -26,6 +26,7 @@ mod settle;
 mod settler;
 mod shared;
 mod status;
+mod tally;
 
 pub use body::ResponseBody;
 pub use build::{Builder, StartError};

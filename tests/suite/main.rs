@@ -22,6 +22,8 @@ macro_rules! on_both_stores {
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod protocol_model;
