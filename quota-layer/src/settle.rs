@@ -174,7 +174,11 @@ impl Settling<'_> {
 
     /// The counters as they will be once `charged`, or nothing, is.
     fn expected(&self, charged: Option<&Amounts>) -> CounterValues {
-        let counters = self.snapshot.values.iter().zip(&self.tally.table().counters);
+        let counters = self
+            .snapshot
+            .values
+            .iter()
+            .zip(&self.tally.table().counters);
         counters
             .enumerate()
             .map(|(place, (value, counter))| {

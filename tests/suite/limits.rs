@@ -10,12 +10,12 @@ mod refusals;
 use axum::{Router, routing};
 use bytes::Bytes;
 use http::Response;
+use quota_store::Scope;
 use quota_tests::{
     layers::{Layered, Store, layered, requester},
     requests::{get_as, header, json, send},
     tokens::Claims,
 };
-use quota_store::Scope;
 
 /// A layer, and an application whose GET of any path of one segment succeeds.
 struct Quotas {
@@ -44,7 +44,9 @@ impl Quotas {
     /// `used` of a user's counter; nothing is reserved on it.
     async fn used(&self, scope: Scope, who: (&str, Option<&str>), counter: (&str, &str)) -> u64 {
         let requester = requester(who.0, who.1);
-        let value = self.layered.counter(&requester, scope, counter.0, counter.1);
+        let value = self
+            .layered
+            .counter(&requester, scope, counter.0, counter.1);
         let value = value.await;
         assert_eq!(value.reserved.get(), 0, "{who:?} {counter:?}");
         value.used.get()
@@ -77,27 +79,51 @@ async fn when_one_of_many_counters_denies_none_changes(store: Store) {
             quotas.used(Scope::Tenant, who, ("messages", "month")).await,
         ]
     };
-    let (alice, bob) = (Claims::user("alice").with_org("acme"), Claims::user("bob").with_org("acme"));
+    let (alice, bob) = (
+        Claims::user("alice").with_org("acme"),
+        Claims::user("bob").with_org("acme"),
+    );
     for _ in 0..3 {
         assert_eq!(quotas.status("/chat", &alice).await, 200);
     }
     // The user's day is full, the month and the tenant have room.
     let denied = quotas.get("/chat", &alice).await;
     assert_eq!(denied.status(), 429);
-    assert_eq!(json(&denied)["violated-policies"], serde_json::json!(["messages-day"]));
-    assert_eq!((quota_header(&denied, "scope"), quota_header(&denied, "window")), ("user", "day"));
+    assert_eq!(
+        json(&denied)["violated-policies"],
+        serde_json::json!(["messages-day"])
+    );
+    assert_eq!(
+        (
+            quota_header(&denied, "scope"),
+            quota_header(&denied, "window")
+        ),
+        ("user", "day")
+    );
     assert_eq!(counters("alice").await, [3, 3, 3]);
     // Of the tenant's month one unit is left.
     assert_eq!(quotas.status("/chat", &bob).await, 200);
     let denied = quotas.get("/chat", &bob).await;
     assert_eq!(denied.status(), 429);
-    assert_eq!(json(&denied)["violated-policies"], serde_json::json!(["messages-month-tenant"]));
-    assert_eq!((quota_header(&denied, "scope"), quota_header(&denied, "window")), ("tenant", "month"));
+    assert_eq!(
+        json(&denied)["violated-policies"],
+        serde_json::json!(["messages-month-tenant"])
+    );
+    assert_eq!(
+        (
+            quota_header(&denied, "scope"),
+            quota_header(&denied, "window")
+        ),
+        ("tenant", "month")
+    );
     assert_eq!(counters("bob").await, [1, 1, 4]);
     // Both deny: the longest wait comes first.
     let denied = quotas.get("/chat", &alice).await;
     let violated = &json(&denied)["violated-policies"];
-    assert_eq!(*violated, serde_json::json!(["messages-month-tenant", "messages-day"]));
+    assert_eq!(
+        *violated,
+        serde_json::json!(["messages-month-tenant", "messages-day"])
+    );
     assert_eq!(counters("alice").await, [3, 3, 4]);
 }
 
@@ -115,23 +141,49 @@ async fn tenants_are_isolated(store: Store) {
     let response = quotas.get("/chat", &loner).await;
     assert_eq!(response.status(), 200);
     assert!(!header(&response, "ratelimit").contains("tenant"));
-    assert_eq!(quotas.used(Scope::User, ("alice", None), ("messages", "day")).await, 1);
-    assert_eq!(quotas.used(Scope::Tenant, ("alice", Some("acme")), ("messages", "month")).await, 3);
+    assert_eq!(
+        quotas
+            .used(Scope::User, ("alice", None), ("messages", "day"))
+            .await,
+        1
+    );
+    assert_eq!(
+        quotas
+            .used(
+                Scope::Tenant,
+                ("alice", Some("acme")),
+                ("messages", "month")
+            )
+            .await,
+        3
+    );
 }
 
 /// Ids that would run together if they were simply joined.
 async fn ids_never_run_together(store: Store) {
     let quotas = Quotas::new(store, WINDOWS).await;
     let pairs = [
-        ("b", Some("a")), ("a:b", None), ("b", Some("a:")), (":b", Some("a")), ("{a}b", None),
-        ("b}", Some("{a")), ("a%3Ab", None), ("A", Some("a")), ("a", Some("A")), ("-", None), ("x", Some("-")),
+        ("b", Some("a")),
+        ("a:b", None),
+        ("b", Some("a:")),
+        (":b", Some("a")),
+        ("{a}b", None),
+        ("b}", Some("{a")),
+        ("a%3Ab", None),
+        ("A", Some("a")),
+        ("a", Some("A")),
+        ("-", None),
+        ("x", Some("-")),
     ];
     for (user, tenant) in pairs {
         let claims = Claims::user(user);
         let claims = tenant.map_or(claims.clone(), |tenant| claims.with_org(tenant));
         let response = quotas.get("/chat", &claims).await;
         let fields = header(&response, "ratelimit");
-        assert!(fields.starts_with("\"messages-day\";r=2;"), "{user:?} {tenant:?}: {fields}");
+        assert!(
+            fields.starts_with("\"messages-day\";r=2;"),
+            "{user:?} {tenant:?}: {fields}"
+        );
     }
 }
 

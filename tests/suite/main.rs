@@ -22,6 +22,10 @@ macro_rules! on_both_stores {
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod forgery;
+#[cfg(test)]
+mod handle;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod outcomes;
@@ -32,6 +36,10 @@ mod spine;
 #[cfg(test)]
 mod support_kit;
 #[cfg(test)]
+mod targets;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod windows;
 #[cfg(test)]
 mod wrapping;

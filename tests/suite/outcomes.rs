@@ -67,7 +67,9 @@ async fn a_rule_may_call_other_statuses_a_success(store: Store) {
     );
     let layered = layered(store, &config).await;
     let mut charged = 0;
-    for code in [100, 101, 102, 200, 299, 300, 303, 304, 305, 401, 402, 404, 405, 500] {
+    for code in [
+        100, 101, 102, 200, 299, 300, 303, 304, 305, 401, 402, 404, 405, 500,
+    ] {
         answer(&layered.quota, code).await;
         charged += u64::from(matches!(code, 101 | 200 | 299 | 304 | 402 | 404));
         assert_eq!(counted(&layered).await, (charged, 0), "after {code}");
@@ -128,9 +130,11 @@ async fn a_panic_is_free_when_nobody_catches_it(store: Store) {
 /// A service of tower may panic before it gives a future at all.
 async fn a_panic_in_call_is_free(store: Store) {
     let layered = layered(store, CONFIG).await;
-    let inner = service_fn(|_: Request<Body>| -> std::future::Ready<Result<Response<Body>, Infallible>> {
-        panic!("a service failed")
-    });
+    let inner = service_fn(
+        |_: Request<Body>| -> std::future::Ready<Result<Response<Body>, Infallible>> {
+            panic!("a service failed")
+        },
+    );
     let service = layered.quota.layer(inner);
     let request = tokio::spawn(service.oneshot(get("/", "alice")));
     assert!(request.await.unwrap_err().is_panic());
@@ -159,9 +163,8 @@ async fn a_time_out_of_tower_is_free_outside_and_inside(store: Store) {
 
 async fn a_time_out_of_tower_http_is_free_outside_and_inside(store: Store) {
     let layered = layered(store, CONFIG).await;
-    let limit = || {
-        tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, SHORT)
-    };
+    let limit =
+        || tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, SHORT);
     let stuck = Router::new().route("/", routing::get(pending::<()>));
     let outside = stuck.clone().layer(layered.quota.clone()).layer(limit());
     assert_eq!(status(&outside, get("/", "alice")).await, 504);

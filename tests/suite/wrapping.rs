@@ -57,7 +57,8 @@ async fn over_a_socket_an_answer_keeps_its_length_and_is_charged_once(store: Sto
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await });
     let mut client = RawClient::connect(address).await;
-    let request = |method| RawRequest::new(method, "/hello").header("authorization", &bearer("alice"));
+    let request =
+        |method| RawRequest::new(method, "/hello").header("authorization", &bearer("alice"));
     let response = client.request(&request("GET")).await;
     assert_eq!(response.body(), "hello");
     assert_eq!(header(&response, "content-length"), "5");
@@ -132,7 +133,9 @@ async fn a_layer_on_a_router_and_on_a_nested_one_charges_once(store: Store) {
 /// Two layers that share nothing are two quotas.
 async fn two_layers_each_charge(store: Store) {
     let (outer, inner) = (layered(store, CONFIG).await, layered(store, CONFIG).await);
-    let app = hello().layer(inner.quota.clone()).layer(outer.quota.clone());
+    let app = hello()
+        .layer(inner.quota.clone())
+        .layer(outer.quota.clone());
     assert_eq!(status(&app, get("/hello", "alice")).await, 200);
     assert_eq!(counted(&outer).await, (1, 0));
     assert_eq!(counted(&inner).await, (1, 0));
@@ -181,14 +184,19 @@ async fn a_router_that_is_called_directly_keeps_counting(store: Store) {
 
 async fn a_cors_layer_outside_answers_preflights_without_the_layer(store: Store) {
     let (layered, watch) = layered_watched(store, CONFIG).await;
-    let cors = axum::middleware::from_fn(async |request: Request<Body>, next: axum::middleware::Next| {
-        if request.method() == Method::OPTIONS {
-            return StatusCode::NO_CONTENT.into_response();
-        }
-        next.run(request).await
-    });
+    let cors = axum::middleware::from_fn(
+        async |request: Request<Body>, next: axum::middleware::Next| {
+            if request.method() == Method::OPTIONS {
+                return StatusCode::NO_CONTENT.into_response();
+            }
+            next.run(request).await
+        },
+    );
     let app = hello().layer(layered.quota.clone()).layer(cors);
-    assert_eq!(status(&app, request(Method::OPTIONS, "/hello", "alice")).await, 204);
+    assert_eq!(
+        status(&app, request(Method::OPTIONS, "/hello", "alice")).await,
+        204
+    );
     assert_eq!(watch.all_calls(), 0);
 }
 

@@ -29,12 +29,19 @@ fn config(limit: &str, charge: &str) -> String {
 }
 
 async fn the_largest_amount_is_exact_in_headers_and_bodies(store: Store) {
-    let layered = layered(store, &config(&format!("{MAX}/lifetime"), &(MAX - 1).to_string())).await;
+    let layered = layered(
+        store,
+        &config(&format!("{MAX}/lifetime"), &(MAX - 1).to_string()),
+    )
+    .await;
     let app = Router::new()
-        .route("/chat", routing::get(async |handle: QuotaHandle| {
-            let status = &handle.status()[0];
-            assert_eq!((status.reserved, status.remaining), (MAX - 1, Some(1)));
-        }))
+        .route(
+            "/chat",
+            routing::get(async |handle: QuotaHandle| {
+                let status = &handle.status()[0];
+                assert_eq!((status.reserved, status.remaining), (MAX - 1, Some(1)));
+            }),
+        )
         .layer(layered.quota.clone());
     let response = send(&app, get("/chat", "alice")).await;
     let shown = ["limit", "used", "remaining"].map(|name| quota_header(&response, name));
@@ -64,10 +71,13 @@ async fn used_stops_at_the_largest_amount(store: Store) {
     let charge = "{ reserve = 1, actual = \"handler\" }";
     let layered = layered(store, &config("unlimited", charge)).await;
     let app = Router::new()
-        .route("/chat", routing::get(async |handle: QuotaHandle| {
-            handle.report("tokens", i64::try_from(MAX).unwrap());
-            handle.report("tokens", i64::try_from(MAX).unwrap());
-        }))
+        .route(
+            "/chat",
+            routing::get(async |handle: QuotaHandle| {
+                handle.report("tokens", i64::try_from(MAX).unwrap());
+                handle.report("tokens", i64::try_from(MAX).unwrap());
+            }),
+        )
         .layer(layered.quota.clone());
     for _ in 0..3 {
         let response = send(&app, get("/chat", "alice")).await;
@@ -83,12 +93,18 @@ async fn a_report_that_is_no_amount_changes_nothing(store: Store) {
         let layered = layered(store, &config("1000/lifetime", charge)).await;
         let logs = Logs::capture();
         let app = Router::new()
-            .route("/chat", routing::get(async move |handle: QuotaHandle| handle.report("tokens", wrong)))
+            .route(
+                "/chat",
+                routing::get(async move |handle: QuotaHandle| handle.report("tokens", wrong)),
+            )
             .layer(layered.quota.clone());
         let response = send(&app, get("/chat", "alice")).await;
         assert_eq!(quota_header(&response, "used"), "3", "{wrong}");
         let lines = logs.lines_with("quota::report");
-        assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{wrong}: {lines:?}");
+        assert!(
+            lines.len() == 1 && lines[0].contains("ERROR"),
+            "{wrong}: {lines:?}"
+        );
     }
 }
 
@@ -108,10 +124,30 @@ fn assert_rejected(limit: &str, charge: &str) {
 
 #[test]
 fn what_is_no_amount_is_rejected_in_the_configuration() {
-    for limit in ["-1/day", "1.5/day", "9007199254740992/day", "9P/day", "1e3/day", "nan/day", "18446744073709551616/day", "/day", "10000T/day"] {
+    for limit in [
+        "-1/day",
+        "1.5/day",
+        "9007199254740992/day",
+        "9P/day",
+        "1e3/day",
+        "nan/day",
+        "18446744073709551616/day",
+        "/day",
+        "10000T/day",
+    ] {
         assert_rejected(limit, "1");
     }
-    for charge in ["-1", "1.0", "nan", "inf", "9007199254740992", "{ reserve = -1 }", "{ reserve = 1.5, actual = \"handler\" }", "{ reserve = 1, max = 9007199254740992, actual = \"handler\" }", "\"-1\""] {
+    for charge in [
+        "-1",
+        "1.0",
+        "nan",
+        "inf",
+        "9007199254740992",
+        "{ reserve = -1 }",
+        "{ reserve = 1.5, actual = \"handler\" }",
+        "{ reserve = 1, max = 9007199254740992, actual = \"handler\" }",
+        "\"-1\"",
+    ] {
         assert_rejected("5/day", charge);
     }
 }
@@ -122,7 +158,9 @@ async fn a_forged_amount_in_a_header_is_not_believed(store: Store) {
         .route("/chat", routing::get(async || ()))
         .layer(layered.quota.clone());
     let mut forged = request(http::Method::GET, "/chat", "alice");
-    forged.headers_mut().insert("x-quota-used", "-100".parse().unwrap());
+    forged
+        .headers_mut()
+        .insert("x-quota-used", "-100".parse().unwrap());
     let response = send(&app, forged).await;
     assert_eq!(header(&response, "x-quota-used"), "1");
 }

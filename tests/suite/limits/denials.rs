@@ -85,7 +85,10 @@ async fn units_that_running_requests_hold_are_busy_and_then_free(store: Store) {
 
 async fn too_many_requests_at_once_are_refused_until_one_ends(store: Store) {
     let text = config("\"100/month\"", 1, "max_in_flight = 2");
-    let text = text.replace("[quotas.messages]", "[responses]\ndenied_status = 402\n[quotas.messages]");
+    let text = text.replace(
+        "[quotas.messages]",
+        "[responses]\ndenied_status = 402\n[quotas.messages]",
+    );
     let text = text.replace("\"100/month\"", "[\"100/month\", \"100/lifetime\"]");
     let slow = Slow::new(store, &text).await;
     let first = slow.start(1).await;
@@ -94,7 +97,10 @@ async fn too_many_requests_at_once_are_refused_until_one_ends(store: Store) {
     assert_eq!(refused.status(), 429);
     assert_eq!(json(&refused)["reason"], "concurrency");
     assert_eq!(header(&refused, "retry-after"), "1");
-    assert_eq!(header(&refused, "ratelimit"), "\"messages-month\";r=98;t=1, \"messages-lifetime\";r=98;t=1");
+    assert_eq!(
+        header(&refused, "ratelimit"),
+        "\"messages-month\";r=98;t=1, \"messages-lifetime\";r=98;t=1"
+    );
     assert_eq!(json(&refused)["violated-policies"], serde_json::json!([]));
     // Another user is not concerned.
     slow.go.add_permits(3);
@@ -105,7 +111,11 @@ async fn too_many_requests_at_once_are_refused_until_one_ends(store: Store) {
 }
 
 async fn a_request_for_more_than_everything_is_too_large(store: Store) {
-    let quotas = Quotas::new(store, &config("\"5/day\"", 6, "").replace("[store]\n        timeout = \"5s\"", "")).await;
+    let quotas = Quotas::new(
+        store,
+        &config("\"5/day\"", 6, "").replace("[store]\n        timeout = \"5s\"", ""),
+    )
+    .await;
     let refused = quotas.get("/chat", &Claims::user("alice")).await;
     assert_eq!(refused.status(), 429);
     assert_eq!(json(&refused)["reason"], "too_large");
@@ -115,10 +125,14 @@ async fn a_request_for_more_than_everything_is_too_large(store: Store) {
 }
 
 async fn grace_lets_a_request_of_more_than_the_limit_pass(store: Store) {
-    let text = config("{ limit = \"5/day\", grace = \"20%\" }", 6, "").replace("[store]\n        timeout = \"5s\"", "");
+    let text = config("{ limit = \"5/day\", grace = \"20%\" }", 6, "")
+        .replace("[store]\n        timeout = \"5s\"", "");
     let quotas = Quotas::new(store, &text).await;
     let response = quotas.get("/chat", &Claims::user("alice")).await;
-    assert_eq!((response.status().as_u16(), quota_header(&response, "state")), (200, "exceeded"));
+    assert_eq!(
+        (response.status().as_u16(), quota_header(&response, "state")),
+        (200, "exceeded")
+    );
 }
 
 on_both_stores!(

@@ -31,7 +31,9 @@ type Parameters = BTreeMap<String, String>;
 
 /// Policy to parameters, in the order of the field.
 fn parsed(field: &str) -> Vec<(String, Parameters)> {
-    let list: List = Parser::new(field).parse().unwrap_or_else(|error| panic!("{field}: {error}"));
+    let list: List = Parser::new(field)
+        .parse()
+        .unwrap_or_else(|error| panic!("{field}: {error}"));
     let text = |item: &BareItem| match item {
         BareItem::Integer(number) => number.to_string(),
         BareItem::String(text) => text.to_string(),
@@ -42,7 +44,9 @@ fn parsed(field: &str) -> Vec<(String, Parameters)> {
             let ListEntry::Item(Item { bare_item, params }) = entry else {
                 panic!("a list in {field}");
             };
-            let params = params.iter().map(|(key, value)| (key.to_string(), text(value)));
+            let params = params
+                .iter()
+                .map(|(key, value)| (key.to_string(), text(value)));
             (text(&bare_item), params.collect())
         })
         .collect()
@@ -55,12 +59,18 @@ fn value<'a>(of: &'a [(String, Parameters)], policy: &str, key: &str) -> &'a str
 
 async fn the_fields_name_every_limited_counter(store: Store) {
     let quotas = Quotas::new(store, CONFIG).await;
-    let response = quotas.get("/chat", &Claims::user("alice").with_org("acme")).await;
+    let response = quotas
+        .get("/chat", &Claims::user("alice").with_org("acme"))
+        .await;
     assert_eq!(response.status(), 200);
     let policies = parsed(header(&response, "ratelimit-policy"));
     let names: Vec<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
     let expected = [
-        "messages-day", "messages-3h", "messages-lifetime", "messages-month-tenant", "traffic-month",
+        "messages-day",
+        "messages-3h",
+        "messages-lifetime",
+        "messages-month-tenant",
+        "traffic-month",
     ];
     assert_eq!(names, expected);
     assert_eq!(value(&policies, "messages-day", "q"), "6");
@@ -107,8 +117,14 @@ async fn members_need_not_see_their_tenants_totals(store: Store) {
         let response = quotas.get("/chat", &alice).await;
         let status = response.status().as_u16();
         assert_eq!(status, if turn < 2 { 200 } else { 429 });
-        let fields = [header(&response, "ratelimit"), header(&response, "ratelimit-policy")];
-        assert!(fields.iter().all(|field| !field.contains("tenant")), "{fields:?}");
+        let fields = [
+            header(&response, "ratelimit"),
+            header(&response, "ratelimit-policy"),
+        ];
+        assert!(
+            fields.iter().all(|field| !field.contains("tenant")),
+            "{fields:?}"
+        );
         if header(&response, "x-quota-scope") == "tenant" {
             let totals = ["limit", "used", "remaining"];
             let shown = totals.map(|name| super::quota_header(&response, name));
@@ -120,8 +136,15 @@ async fn members_need_not_see_their_tenants_totals(store: Store) {
 }
 
 async fn families_that_are_off_are_not_written(store: Store) {
-    for (headers, has_quota, has_ratelimit) in [("\"x-quota\"", true, false), ("\"ratelimit\"", false, true), ("", false, false)] {
-        let text = CONFIG.replace("[responses]", &format!("[responses]\nheaders = [{headers}]"));
+    for (headers, has_quota, has_ratelimit) in [
+        ("\"x-quota\"", true, false),
+        ("\"ratelimit\"", false, true),
+        ("", false, false),
+    ] {
+        let text = CONFIG.replace(
+            "[responses]",
+            &format!("[responses]\nheaders = [{headers}]"),
+        );
         let quotas = Quotas::new(store, &text).await;
         let response = quotas.get("/chat", &Claims::user("alice")).await;
         assert_eq!(header(&response, "x-quota-used") == "1", has_quota);
@@ -131,7 +154,10 @@ async fn families_that_are_off_are_not_written(store: Store) {
 
 /// Of several counters the headers are about the one closest to its hard limit.
 async fn the_closest_counter_is_told(store: Store) {
-    let text = CONFIG.replace("\"5/day\", \"7/3h\", \"200/lifetime\"", "\"100/lifetime\", \"10/month\", \"20/day\"");
+    let text = CONFIG.replace(
+        "\"5/day\", \"7/3h\", \"200/lifetime\"",
+        "\"100/lifetime\", \"10/month\", \"20/day\"",
+    );
     let quotas = Quotas::new(store, &text).await;
     let response = quotas.get("/chat", &Claims::user("alice")).await;
     assert_eq!(super::quota_header(&response, "window"), "month");

@@ -76,7 +76,9 @@ async fn statuses_tell_warning_levels_and_grace_at_each_step(store: Store) {
         assert_eq!(status["used"], used);
         let told = |name| status[name].clone();
         let shown: [Value; 4] = ["used", "state", "warning_level", "in_grace"].map(told);
-        let is_new = seen.last().is_none_or(|last: &[Value; 4]| last[1..] != shown[1..]);
+        let is_new = seen
+            .last()
+            .is_none_or(|last: &[Value; 4]| last[1..] != shown[1..]);
         if is_new {
             seen.push(shown);
         }
@@ -95,7 +97,11 @@ async fn statuses_tell_warning_levels_and_grace_at_each_step(store: Store) {
 
 /// Over its limit a customer can still do what costs nothing.
 async fn a_charge_of_nothing_is_never_denied(store: Store) {
-    let quotas = Quotas::new(store, &CONFIG.replace("100/month", "2/month").replace("30%", "0%")).await;
+    let quotas = Quotas::new(
+        store,
+        &CONFIG.replace("100/month", "2/month").replace("30%", "0%"),
+    )
+    .await;
     let alice = Claims::user("alice");
     for expected in [200, 200, 429] {
         assert_eq!(quotas.status("/ask", &alice).await, expected);
@@ -110,7 +116,9 @@ async fn a_charge_of_nothing_is_never_denied(store: Store) {
 }
 
 async fn warnings_may_be_written_in_any_order(store: Store) {
-    let config = CONFIG.replace("[\"80%\"]", "[\"90%\", \"20%\", \"50%\"]").replace("100/month", "10/month");
+    let config = CONFIG
+        .replace("[\"80%\"]", "[\"90%\", \"20%\", \"50%\"]")
+        .replace("100/month", "10/month");
     let quotas = Quotas::new(store, &config).await;
     let mut states = Vec::new();
     for _ in 0..3 {

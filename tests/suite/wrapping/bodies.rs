@@ -26,7 +26,11 @@ where
         let body = body.lock().unwrap().take().expect("one call");
         async { Ok::<_, Infallible>(Response::new(body)) }
     });
-    let Ok(response) = layered.quota.layer(inner).oneshot(get("/hello", "alice")).await;
+    let Ok(response) = layered
+        .quota
+        .layer(inner)
+        .oneshot(get("/hello", "alice"))
+        .await;
     response
 }
 
@@ -38,11 +42,26 @@ async fn data_trailers_and_errors_are_forwarded(store: Store) {
         .trailer("grpc-status", "0")
         .error("broken");
     let mut body = through(&layered, body).await.into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "two");
-    let trailers: HeaderMap = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "one"
+    );
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "two"
+    );
+    let trailers: HeaderMap = body
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_trailers()
+        .unwrap();
     assert_eq!(trailers["grpc-status"], "0");
-    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "broken");
+    assert_eq!(
+        body.frame().await.unwrap().unwrap_err().to_string(),
+        "broken"
+    );
     assert!(body.frame().await.is_none());
     assert_eq!(counted(&layered).await, (1, 0));
 }
@@ -64,11 +83,15 @@ async fn length_and_end_are_forwarded(store: Store) {
 }
 
 /// What tonic serves: a boxed body that need not be `Sync`, and errors in a box.
-async fn tonic_shaped(request: Request<Body>) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError> {
+async fn tonic_shaped(
+    request: Request<Body>,
+) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError> {
     if request.headers().contains_key("x-fail") {
         return Err("the transport failed".into());
     }
-    let body = ScriptedBody::new().data("\0\0\0\0\0").trailer("grpc-status", "0");
+    let body = ScriptedBody::new()
+        .data("\0\0\0\0\0")
+        .trailer("grpc-status", "0");
     let body = UnsyncBoxBody::new(body.map_err(BoxError::from));
     let response = Response::builder().header("content-type", "application/grpc");
     Ok(response.body(body)?)
