@@ -20,6 +20,8 @@ macro_rules! on_both_stores {
 }
 
 #[cfg(test)]
+mod authentication;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod forgery;
@@ -32,11 +34,15 @@ mod outcomes;
 #[cfg(test)]
 mod protocol_model;
 #[cfg(test)]
+mod settling;
+#[cfg(test)]
 mod spine;
 #[cfg(test)]
 mod support_kit;
 #[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod telemetry;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
