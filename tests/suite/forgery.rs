@@ -42,7 +42,7 @@ fn forge(headers: &mut HeaderMap) {
 }
 
 /// A handler that says what it was sent, and forges in its turn.
-async fn forges(status: StatusCode, seen: HeaderMap) -> impl IntoResponse {
+fn forges(status: StatusCode, seen: &HeaderMap) -> impl IntoResponse + use<> {
     let told: Vec<&str> = seen.keys().map(http::HeaderName::as_str).collect();
     let mut headers = HeaderMap::new();
     forge(&mut headers);
@@ -52,8 +52,8 @@ async fn forges(status: StatusCode, seen: HeaderMap) -> impl IntoResponse {
 }
 
 fn app(quota: &quota_layer::QuotaLayer) -> Router {
-    let ok = async |seen: HeaderMap| forges(StatusCode::OK, seen).await;
-    let failing = async |seen: HeaderMap| forges(StatusCode::SERVICE_UNAVAILABLE, seen).await;
+    let ok = async |seen: HeaderMap| forges(StatusCode::OK, &seen);
+    let failing = async |seen: HeaderMap| forges(StatusCode::SERVICE_UNAVAILABLE, &seen);
     Router::new()
         .route("/ok", routing::get(ok))
         .route("/failing", routing::get(failing))

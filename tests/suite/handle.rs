@@ -118,9 +118,9 @@ async fn a_report_after_the_head_is_a_warning_and_free(store: Store) {
     for status in [200, 500] {
         let (logs, metrics) = (Logs::capture(), Metrics::capture());
         let layered = layered(store, CONFIG).await;
-        let (handles, mut kept) = mpsc::unbounded_channel();
+        let (sender, mut kept) = mpsc::unbounded_channel();
         let handler = async move |quota: QuotaHandle| {
-            handles.send(quota).unwrap();
+            sender.send(quota).unwrap();
             http::StatusCode::from_u16(status).unwrap()
         };
         let app = Router::new()
@@ -237,3 +237,23 @@ on_both_stores!(
     an_optional_handle_is_there_exactly_on_charged_routes,
     a_plain_service_finds_the_handle_in_the_extensions,
 );
+
+/// While the store can't serve, this process spends a tenth by itself: what was reported counts.
+#[tokio::test]
+async fn what_is_reported_counts_in_the_local_share_too() {
+    use std::sync::Arc;
+
+    use quota_store::{MemoryCounterStore, MemoryOptions, SystemClock};
+
+    let options = MemoryOptions::default().with_max_subjects(1);
+    let store = Arc::new(MemoryCounterStore::new(&options, Arc::new(SystemClock)));
+    let text = CONFIG.replace("[store]", "[store]\non_failure = \"local\"");
+    let layered = quota_tests::layers::layered_over(store, &text, Arc::new(SystemClock)).await;
+    let app = reporting(&layered, &[("tokens", 95)], 200);
+    // The store has room for one user, and none for the next.
+    send(&app, get("/chat", "bob")).await;
+    let first = send(&app, get("/chat", "alice")).await;
+    assert_eq!(header(&first, "x-quota-state"), "unavailable");
+    assert_eq!(first.status(), 200);
+    assert_eq!(send(&app, get("/chat", "alice")).await.status(), 503);
+}

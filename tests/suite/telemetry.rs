@@ -226,7 +226,7 @@ async fn a_store_that_is_full_is_an_error_in_the_log_and_a_metric() {
     assert_eq!(metrics.counter("quota_store_errors_total{kind=full}"), 1);
     let lines = logs.lines_with("ERROR");
     assert!(
-        lines.iter().any(|line| line.contains("error=\"full\"")),
+        lines.iter().any(|line| line.contains("kind=\"full\"")),
         "{}",
         logs.text()
     );

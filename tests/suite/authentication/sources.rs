@@ -199,7 +199,7 @@ async fn a_visitor_never_shares_a_counter_with_a_user(store: Store) {
         );
         assert_eq!(told, (200, "1"), "{user}");
     }
-    for user in ["\0203.0.113.1", "\u{0}anonymous\u{0}203.0.113.1"] {
+    for user in ["\u{0}203.0.113.1", "\u{0}anonymous\u{0}203.0.113.1"] {
         assert_eq!(status(&app, get("/chat", user)).await, 401);
     }
     assert_eq!(status(&app, from("203.0.113.1", "")).await, 429);

@@ -26,10 +26,10 @@ impl Server {
     async fn start(store: Store) -> Self {
         let layered = layered(store, CONFIG).await;
         let go = Arc::new(Semaphore::new(0));
-        let (began, begun) = watch::channel(0);
+        let (counter, begun) = watch::channel(0);
         let gate = Arc::clone(&go);
         let handler = async move || {
-            began.send_modify(|count| *count += 1);
+            counter.send_modify(|count| *count += 1);
             gate.acquire().await.unwrap().forget();
             "hello"
         };

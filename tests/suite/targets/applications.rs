@@ -51,20 +51,13 @@ const ROUTES: [(&str, &str); 11] = [
 ];
 
 fn config() -> String {
-    let quotas: String = QUOTAS
-        .iter()
-        .map(|quota| format!("[quotas.{quota}]\n"))
-        .collect();
-    let limits: String = QUOTAS
-        .iter()
-        .map(|quota| format!("limits.{quota} = \"1M/lifetime\"\n"))
-        .collect();
-    let routes: String = ROUTES
-        .iter()
-        .map(|(route, quota)| {
-            format!("[[routes]]\nmatch = \"{route}\"\ncharge = {{ {quota} = 1 }}\n")
-        })
-        .collect();
+    let lines = |line: fn(&str) -> String| QUOTAS.map(line).concat();
+    let quotas = lines(|quota| format!("[quotas.{quota}]\n"));
+    let limits = lines(|quota| format!("limits.{quota} = \"1M/lifetime\"\n"));
+    let routes = ROUTES.map(|(route, quota)| {
+        format!("[[routes]]\nmatch = \"{route}\"\ncharge = {{ {quota} = 1 }}\n")
+    });
+    let routes = routes.concat();
     format!(
         "unmatched = \"pass\"\n[identity]\nfrom = \"application\"\n[store]\ntimeout = \"5s\"\n\
          {quotas}[plans.free]\ndefault = true\n{limits}{routes}"
