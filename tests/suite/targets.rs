@@ -63,6 +63,26 @@ async fn every_spelling_is_charged_or_refused(store: Store) {
     }
 }
 
+/// `nest_service` swallows a slash that the path of the request keeps, so an inner router matches
+/// a template that this path is not one of.
+async fn a_slash_that_a_nested_service_swallows_hides_no_rule(store: Store) {
+    for (placed, expected) in [
+        (Placed::Outside, (400, "")),
+        (Placed::Both, (400, "")),
+        (Placed::Inside, (200, "svc_special")),
+    ] {
+        let application = Application::new(store, placed).await;
+        // Both at once: a second slash, and one that is part of a segment.
+        let hidden = application.ask("GET", "/svc//items/1%2f").await;
+        let hidden = hidden.expect("a target");
+        assert!(hidden.status == 400 || hidden.charged == "svc_item");
+        let asked = application.ask("GET", "/svc//items/special").await;
+        let seen = asked.expect("a target");
+        assert_eq!((seen.status, seen.charged.as_str()), expected, "{placed:?}");
+        application.assert_books_are_right().await;
+    }
+}
+
 /// Behind `nest_service` the outer layer sees no template; an inner one does.
 async fn a_spelling_behind_a_nested_service_is_charged_or_refused(store: Store) {
     for (placed, expected) in [
@@ -82,5 +102,6 @@ async fn a_spelling_behind_a_nested_service_is_charged_or_refused(store: Store) 
 
 on_both_stores!(
     every_spelling_is_charged_or_refused,
+    a_slash_that_a_nested_service_swallows_hides_no_rule,
     a_spelling_behind_a_nested_service_is_charged_or_refused,
 );
