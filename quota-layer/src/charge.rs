@@ -212,18 +212,21 @@ impl TableMaker<'_> {
                 counters.push(self.counter(index, item, Scope::Tenant, limit.clone()));
             }
         }
-        if counters.len() == before {
-            for limit in self.fallback_limits(&item.quota) {
+        // What the tenant has does not include a quota in the user's own plan.
+        let is_listed = [Scope::User, Scope::Tenant]
+            .into_iter()
+            .any(|scope| self.user.limits_on(&item.quota, scope).is_some());
+        if counters.len() == before || !is_listed {
+            for limit in self.fallback_limits(&item.quota, is_listed) {
                 counters.push(self.counter(index, item, Scope::User, limit));
             }
         }
     }
 
-    /// The limits on a quota that nothing limits for this requester.
-    fn fallback_limits(&self, quota: &QuotaName) -> Vec<Limit> {
-        let named = self.user.limits_on(quota, Scope::Tenant).is_some();
+    /// The limits on a quota that the user's plan does not limit.
+    fn fallback_limits(&self, quota: &QuotaName, is_listed: bool) -> Vec<Limit> {
         let bound = match self.user.unlisted {
-            Unlisted::Deny if !named => Bound::AtMost(Amount::ZERO),
+            Unlisted::Deny if !is_listed => Bound::AtMost(Amount::ZERO),
             _ => Bound::Unlimited,
         };
         let windows = self

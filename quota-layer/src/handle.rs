@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quota_store::Amounts;
+use quota_store::{Amount, Amounts};
 use smallvec::SmallVec;
 
 use crate::{
@@ -26,6 +26,7 @@ pub struct QuotaHandle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     identity: QuotaIdentity,
+    table: Arc<ChargeTable>,
     /// `None` where the request was let through uncounted.
     snapshot: Option<Snapshot>,
     reports: Mutex<Reports>,
@@ -35,14 +36,19 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Reports {
     /// Sums by the place of the quota in the charge.
-    sums: SmallVec<[(usize, i64); 2]>,
+    sums: SmallVec<[(usize, Amount); 2]>,
     is_closed: bool,
 }
 
 impl QuotaHandle {
-    pub(crate) fn new(identity: QuotaIdentity, snapshot: Option<Snapshot>) -> Self {
+    pub(crate) fn new(
+        identity: QuotaIdentity,
+        table: Arc<ChargeTable>,
+        snapshot: Option<Snapshot>,
+    ) -> Self {
         Self(Arc::new(Inner {
             identity,
+            table,
             snapshot,
             reports: Mutex::default(),
         }))
@@ -82,15 +88,12 @@ impl QuotaHandle {
     /// Reports what was really used of a quota whose charge says `actual = "handler"`; several
     /// reports add up.
     ///
-    /// An unknown quota, or one that the rule charges as reserved, changes nothing: it is an
-    /// error in the log and a metric. So is a report after the handler has answered.
+    /// An unknown quota, one that the rule charges as reserved, and an amount that is negative or
+    /// above 2^53 - 1 change nothing: each is an error in the log and a metric. A report after the
+    /// handler has answered is a warning.
     pub fn report(&self, quota: &str, amount: i64) {
-        let Some(snapshot) = &self.0.snapshot else {
-            return;
-        };
-        let counter = snapshot
-            .table
-            .counters
+        let counters = &self.0.table.counters;
+        let counter = counters
             .iter()
             .find(|counter| counter.quota.as_str() == quota);
         let Some(counter) = counter else {
@@ -109,6 +112,16 @@ impl QuotaHandle {
             );
             return metrics::report_ignored("not_actual");
         }
+        let units = u64::try_from(amount).ok().and_then(Amount::new);
+        let Some(units) = units else {
+            tracing::error!(
+                target: "quota::report",
+                quota,
+                amount,
+                "a handler reported what can't be an amount: it is from 0 to 9007199254740991"
+            );
+            return metrics::report_ignored("out_of_range");
+        };
         let mut reports = self.reports();
         if reports.is_closed {
             drop(reports);
@@ -122,23 +135,21 @@ impl QuotaHandle {
         }
         let item = counter.item;
         match reports.sums.iter_mut().find(|(place, _)| *place == item) {
-            Some((_, sum)) => *sum = sum.saturating_add(amount),
-            None => reports.sums.push((item, amount)),
+            Some((_, sum)) => *sum = sum.saturating_add(units),
+            None => reports.sums.push((item, units)),
         }
     }
 
     /// Takes no further reports, and says what each counter is charged.
-    pub(crate) fn close(&self, table: &ChargeTable) -> Amounts {
+    pub(crate) fn close(&self) -> Amounts {
         let mut reports = self.reports();
         reports.is_closed = true;
-        table
-            .counters
+        let counters = &self.0.table.counters;
+        counters
             .iter()
             .map(|counter| {
                 let reported = reports.sums.iter().find(|(item, _)| *item == counter.item);
-                reported.map_or(counter.amount, |(_, sum)| {
-                    quota_store::Amount::ZERO.saturating_add_signed(*sum)
-                })
+                reported.map_or(counter.amount, |(_, sum)| *sum)
             })
             .collect()
     }

@@ -67,6 +67,8 @@ pub(crate) struct Told<'a, I> {
     pub(crate) all: I,
     /// The store's time.
     pub(crate) now: UnixMillis,
+    /// How long to wait on every counter, where it is not a counter that denied.
+    pub(crate) wait_seconds: Option<u64>,
 }
 
 /// Writes the enabled families.
@@ -153,10 +155,10 @@ where
             .bare_item(name)
             .parameter(key("r"), integer(left.get()));
         // Units that requests in flight hold may be free again at once.
-        let wait = match view.denied {
+        let wait = told.wait_seconds.or_else(|| match view.denied {
             Some(QuotaState::Busy) => Some(1),
             _ => view.seconds_left(told.now),
-        };
+        });
         if let Some(wait) = wait {
             let _: sfv::ParameterSerializer<_> = state.parameter(key("t"), integer(wait));
         }

@@ -161,6 +161,7 @@ mod settle;
 mod settler;
 mod shared;
 mod status;
+mod tally;
 
 pub use body::ResponseBody;
 pub use build::{Builder, StartError};

@@ -180,12 +180,16 @@ pub(crate) fn settle_dropped() {
     counter!("quota_settles_dropped_total").increment(1);
 }
 
-/// A request that no rule names.
-pub(crate) fn unmatched() {
-    static UNMATCHED: Lazy<Counter> = Lazy::new();
-    UNMATCHED
-        .get(|| counter!("quota_unmatched_total"))
-        .increment(1);
+/// Requests that no rule names.
+#[derive(Debug, Default)]
+pub(crate) struct UnmatchedMetric(Lazy<Counter>);
+
+impl UnmatchedMetric {
+    pub(crate) fn count(&self) {
+        self.0
+            .get(|| counter!("quota_unmatched_total"))
+            .increment(1);
+    }
 }
 
 /// Which configuration is in force.

@@ -376,10 +376,15 @@ impl Denial {
 
     fn write_headers(&self, headers: &mut HeaderMap, responses: &ResponsesConfig) {
         if let Some(about) = self.about() {
+            let wait_seconds = match self.why {
+                Why::Counters(_) => None,
+                Why::InFlight { .. } => self.wait_seconds(),
+            };
             let told = Told {
                 about,
                 all: self.views(),
                 now: self.now,
+                wait_seconds,
             };
             headers::write(headers, responses, told);
         }

@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use arc_swap::ArcSwap;
 use http::Method;
 
-use self::{path::decoded_segments, pattern::Pattern};
+use self::{
+    path::{EscapedSlash, decoded_segments},
+    pattern::Pattern,
+};
 use crate::config::Methods;
 
 mod path;
@@ -140,7 +143,7 @@ impl RouteTable {
     fn find_by_template(&self, template: &str, target: Target<'_>) -> Found {
         let known = self.templates.load();
         if let Some(candidates) = known.get(template) {
-            return self.first_that_applies(candidates, target);
+            return self.first_that_applies(candidates, template, target);
         }
         let candidates = self.candidates_of(template);
         if known.len() < MAX_TEMPLATES {
@@ -150,7 +153,7 @@ impl RouteTable {
                 templates
             });
         }
-        self.first_that_applies(&candidates, target)
+        self.first_that_applies(&candidates, template, target)
     }
 
     fn candidates_of(&self, template: &str) -> Arc<[Candidate]> {
@@ -172,7 +175,12 @@ impl RouteTable {
     }
 
     /// The most specific candidate, and of those of one shape the one that names the method best.
-    fn first_that_applies(&self, candidates: &[Candidate], target: Target<'_>) -> Found {
+    fn first_that_applies(
+        &self,
+        candidates: &[Candidate],
+        template: &str,
+        target: Target<'_>,
+    ) -> Found {
         let mut segments: Option<Vec<Cow<'_, str>>> = None;
         let mut best: Option<(MethodMatch, &Entry)> = None;
         for candidate in candidates {
@@ -186,7 +194,7 @@ impl RouteTable {
             let applies = candidate.test == Test::Covered
                 || entry
                     .pattern
-                    .matches(segments.get_or_insert_with(|| decoded_segments(target.path)));
+                    .matches(segments.get_or_insert_with(|| routed(template, target.path)));
             if applies && best.is_none_or(|(best, _)| method < best) {
                 best = Some((method, entry));
             }
@@ -200,16 +208,37 @@ impl RouteTable {
             .get(target.method)
             .unwrap_or(&self.other_methods);
         let found = index.find(target.path);
-        if let Some(normal) = path::normalized(target.path)
-            && let Some(meant) = index.find(&normal)
-            && self.charged[self.entries[meant].rule]
-            && found.is_none_or(|found| self.entries[found].rule != self.entries[meant].rule)
-        {
+        // Servers differ in what they take an escaped slash for, so both count.
+        let slips_past = |escaped_slash| {
+            path::normalized(target.path, escaped_slash)
+                .and_then(|normal| index.find(&normal))
+                .map(|meant| self.entries[meant].rule)
+                .is_some_and(|meant| {
+                    self.charged[meant]
+                        && found.is_none_or(|found| self.entries[found].rule != meant)
+                })
+        };
+        if slips_past(EscapedSlash::Separates) || slips_past(EscapedSlash::Stays) {
             return Found::Misspelled;
         }
         found.map_or(Found::Unmatched, |entry| {
             Found::Rule(self.entries[entry].rule)
         })
+    }
+}
+
+/// The parts of a path as a router that matched `template` saw them.
+///
+/// A nested service swallows a slash that the original path keeps, so a path that is not one of
+/// the template is taken in its normal form.
+fn routed<'a>(template: &str, path: &'a str) -> Vec<Cow<'a, str>> {
+    let segments = decoded_segments(path);
+    match path::normalized(path, EscapedSlash::Stays) {
+        Some(normal) if !Pattern::parse(template).matches(&segments) => decoded_segments(&normal)
+            .into_iter()
+            .map(|segment| Cow::Owned(segment.into_owned()))
+            .collect(),
+        _ => segments,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     charge::Charges,
     config::{Config, Methods, RuleAction, Unmatched},
     identify::Identifier,
-    metrics,
+    metrics::{self, UnmatchedMetric},
     route::{Found, RouteTable, Target},
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Runtime {
     routes: RouteTable,
     /// Held for a look-up, never across an await.
     warned: Mutex<HashSet<String>>,
+    unmatched: UnmatchedMetric,
 }
 
 /// What the rules say of a request.
@@ -62,6 +63,7 @@ impl Runtime {
             identifier,
             config,
             warned: Mutex::default(),
+            unmatched: UnmatchedMetric::default(),
         }
     }
 
@@ -81,11 +83,11 @@ impl Runtime {
         match self.config.unmatched {
             Unmatched::Pass => Ruling::Pass,
             Unmatched::Deny => {
-                metrics::unmatched();
+                self.unmatched.count();
                 Ruling::Unmatched
             }
             Unmatched::Warn => {
-                metrics::unmatched();
+                self.unmatched.count();
                 self.warn_once(target);
                 Ruling::Pass
             }

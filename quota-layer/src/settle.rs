@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use quota_store::{Amounts, CounterValues, LetThrough, Settled, UnixMillis};
+use quota_store::{Amounts, CounterValues, Settled, UnixMillis};
 
 use crate::{
     admit::{Admitted, Passage},
-    charge::ChargeTable,
     config::Settle,
     guard::Guard,
     handle::QuotaHandle,
@@ -18,6 +17,7 @@ use crate::{
     runtime::{RequestRuntime, rule_name},
     shared::Shared,
     status::{Snapshot, closest},
+    tally::Tally,
 };
 
 /// A request that runs, and what becomes of its units when it has.
@@ -26,8 +26,7 @@ pub(crate) struct Charge {
     pub(crate) shared: Arc<Shared>,
     pub(crate) runtime: RequestRuntime,
     rule: usize,
-    table: Arc<ChargeTable>,
-    handle: QuotaHandle,
+    tally: Tally,
     passage: Passage,
 }
 
@@ -57,22 +56,23 @@ impl Charge {
         identity: QuotaIdentity,
         admitted: Admitted,
     ) -> Self {
-        let snapshot = match &admitted.passage {
-            Passage::Held { snapshot, .. } => Some(snapshot.clone()),
-            Passage::LetThrough(_) => None,
+        // What passes uncounted was counted as such when it was let through.
+        let (snapshot, outcome) = match &admitted.passage {
+            Passage::Held { snapshot, .. } => (Some(snapshot.clone()), Some(Outcome::Released)),
+            Passage::LetThrough(_) => (None, None),
         };
+        let handle = QuotaHandle::new(identity, Arc::clone(&admitted.table), snapshot);
         Self {
             shared,
             runtime,
             rule,
-            table: admitted.table,
-            handle: QuotaHandle::new(identity, snapshot),
+            tally: Tally::new(admitted.table, handle, outcome),
             passage: admitted.passage,
         }
     }
 
     pub(crate) fn handle(&self) -> &QuotaHandle {
-        &self.handle
+        self.tally.handle()
     }
 
     /// Commits after a success, releases after anything else.
@@ -87,19 +87,23 @@ impl Charge {
             Ending::Answered(status) => rule.success.contains(status.as_u16()),
             Ending::Failed => false,
         };
+        // Nothing that is reported from here on is charged.
+        let amounts = self.tally.handle().close();
         match self.passage {
             Passage::LetThrough(through) => {
-                settle_let_through(&self.table, &self.handle, through, is_success);
+                // A ticket that is dropped gives its units back.
+                if let Some(ticket) = through.ticket.filter(|_| is_success) {
+                    ticket.commit(&amounts);
+                }
                 Tell::Unavailable
             }
             Passage::Held { guard, snapshot } => {
                 let settling = Settling {
                     shared: &self.shared,
-                    table: &self.table,
+                    tally: self.tally,
                     snapshot,
                 };
                 if is_success {
-                    let amounts = self.handle.close(&self.table);
                     let rule_name = || rule_name(&self.runtime.config, self.rule);
                     settling
                         .commit(guard, amounts, rule.settle, rule_name)
@@ -112,21 +116,9 @@ impl Charge {
     }
 }
 
-fn settle_let_through(
-    table: &ChargeTable,
-    handle: &QuotaHandle,
-    through: LetThrough,
-    is_success: bool,
-) {
-    // A ticket that is dropped gives its units back.
-    if let Some(ticket) = through.ticket.filter(|_| is_success) {
-        ticket.commit(&handle.close(table));
-    }
-}
-
 struct Settling<'a> {
     shared: &'a Shared,
-    table: &'a ChargeTable,
+    tally: Tally,
     snapshot: Snapshot,
 }
 
@@ -139,7 +131,8 @@ impl Settling<'_> {
         rule: impl FnOnce() -> String,
     ) -> Tell {
         let attempt = guard.attempt();
-        let mut outcome = Outcome::Committed;
+        // It is charged from here on, also where the client does not wait for the head.
+        self.tally.charged(Outcome::Committed, &amounts);
         let settled = match when {
             Settle::Background => {
                 guard.commit_later(amounts.clone()).await;
@@ -152,13 +145,12 @@ impl Settling<'_> {
             Some(Settled::Done(values)) => self.snapshot.values = values,
             Some(Settled::Late(values)) => {
                 self.snapshot.values = values;
-                outcome = Outcome::Late;
+                self.tally.charged(Outcome::Late, &amounts);
             }
             Some(Settled::Already | Settled::TooOld) | None => {
                 self.snapshot.values = self.expected(Some(&amounts));
             }
         }
-        self.table.count(outcome, Some(&amounts));
         if let Some(attempt) = attempt {
             logs::committed(attempt, rule, &amounts);
         }
@@ -177,13 +169,16 @@ impl Settling<'_> {
             Some(Settled::Done(values) | Settled::Late(values)) => values,
             Some(Settled::Already | Settled::TooOld) | None => self.expected(None),
         };
-        self.table.count(Outcome::Released, None);
         self.tell()
     }
 
     /// The counters as they will be once `charged`, or nothing, is.
     fn expected(&self, charged: Option<&Amounts>) -> CounterValues {
-        let counters = self.snapshot.values.iter().zip(&self.table.counters);
+        let counters = self
+            .snapshot
+            .values
+            .iter()
+            .zip(&self.tally.table().counters);
         counters
             .enumerate()
             .map(|(place, (value, counter))| {
@@ -215,6 +210,7 @@ impl Tell {
                         about,
                         all: snapshot.views(),
                         now: *now,
+                        wait_seconds: None,
                     };
                     headers::write(response, responses, told);
                 }

@@ -3,13 +3,25 @@
 // A test binary is always built with `cfg(test)`; said of a module, it lets its helper functions
 // unwrap like the tests themselves.
 #[cfg(test)]
+mod authentication;
+#[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod exactness;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod forgery;
+#[cfg(test)]
 mod full_memory;
 #[cfg(test)]
+mod handle;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod loss;
+#[cfg(test)]
+mod outcomes;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
@@ -21,10 +33,20 @@ mod redis_faults;
 #[cfg(test)]
 mod secure_redis;
 #[cfg(test)]
+mod settling;
+#[cfg(test)]
 mod spine;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support_kit;
 #[cfg(test)]
+mod targets;
+#[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod windows;
+#[cfg(test)]
+mod wrapping;

@@ -1,6 +1,7 @@
-//! Services and bodies that stand in for an application.
+//! Services and bodies that stand in for an application, and a store that is watched.
 
 mod body;
+mod store;
 
 use std::{
     convert::Infallible,
@@ -19,6 +20,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 pub use body::{BodyCounts, ScriptedBody};
+pub use store::{Commits, Watch, WatchedStore};
 
 /// Panics when it is called without having been polled ready; clones start unpolled.
 #[derive(Debug)]

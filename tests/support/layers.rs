@@ -15,7 +15,12 @@ use quota_store::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{servers::shared_redis, tokens::TEST_SECRET, unique_prefix};
+use crate::{
+    doubles::{Watch, WatchedStore},
+    servers::shared_redis,
+    tokens::TEST_SECRET,
+    unique_prefix,
+};
 
 /// The stores that every promise is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +48,15 @@ pub fn identity() -> String {
     )
 }
 
-/// A configuration with [`identity`] in it.
+/// A configuration, with [`identity`] in it unless it says itself how users are known.
 #[must_use]
 pub fn config(toml: &str) -> Config {
-    let text = format!("{}\n{toml}", identity());
+    let says_itself = ["[identity.jwt]", "from = \"application\""];
+    let text = if says_itself.iter().any(|words| toml.contains(words)) {
+        toml.to_owned()
+    } else {
+        format!("{toml}\n{}", identity())
+    };
     Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -74,15 +84,24 @@ pub async fn layered(store: Store, toml: &str) -> Layered {
 
 /// The same with another clock, which a store in memory follows.
 pub async fn layered_at(store: Store, toml: &str, clock: Arc<dyn Clock>) -> Layered {
-    let store: Arc<dyn DynCounterStore> = match store {
-        Store::Memory => {
-            let options = MemoryOptions::default();
-            let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(&clock)));
-            store.start_sweeper();
-            store
-        }
-        Store::Redis => Arc::new(redis_store(&shared_redis().url()).await),
-    };
+    let store = store.open(&clock).await;
+    layered_over(store, toml, clock).await
+}
+
+/// The same over a store that is watched.
+pub async fn layered_watched(store: Store, toml: &str) -> (Layered, Watch) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = WatchedStore::new(store.open(&clock).await);
+    let watch = store.watch();
+    (layered_over(Arc::new(store), toml, clock).await, watch)
+}
+
+/// A layer with this configuration over this very store.
+pub async fn layered_over(
+    store: Arc<dyn DynCounterStore>,
+    toml: &str,
+    clock: Arc<dyn Clock>,
+) -> Layered {
     let quota = QuotaLayer::from_config(config(toml))
         .store(Arc::clone(&store))
         .clock(clock)
@@ -90,6 +109,20 @@ pub async fn layered_at(store: Store, toml: &str, clock: Arc<dyn Clock>) -> Laye
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     Layered { quota, store }
+}
+
+impl Store {
+    async fn open(self, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
+        match self {
+            Self::Memory => {
+                let options = MemoryOptions::default();
+                let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
+                store.start_sweeper();
+                store
+            }
+            Self::Redis => Arc::new(redis_store(&shared_redis().url()).await),
+        }
+    }
 }
 
 /// A store in the Redis at `url`, under a prefix of its own, with a patient time-out.

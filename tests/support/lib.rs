@@ -16,6 +16,7 @@ pub mod layers;
 pub mod logs;
 pub mod processes;
 pub mod proxy;
+pub mod requests;
 pub mod servers;
 pub mod tokens;
 

@@ -13,15 +13,28 @@ pub(super) fn decoded_segments(path: &str) -> Vec<Cow<'_, str>> {
         .collect()
 }
 
+/// What an escaped slash is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EscapedSlash {
+    /// The end of a segment.
+    Separates,
+    /// A part of its segment, as for routers that decode segment by segment.
+    Stays,
+}
+
 /// The path as servers commonly understand it, where that differs from how it was sent.
 ///
-/// Escapes of unreserved characters and of slashes are resolved, empty and dot segments removed
-/// (RFC 3986, sections 6.2.2.2, 6.2.2.3 and 5.2.4).
-pub(super) fn normalized(path: &str) -> Option<String> {
+/// Escapes of unreserved characters, and of slashes where they separate, are resolved, empty and
+/// dot segments removed (RFC 3986, sections 6.2.2.2, 6.2.2.3 and 5.2.4).
+pub(super) fn normalized(path: &str, escaped_slash: EscapedSlash) -> Option<String> {
     if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
         return None;
     }
-    let unescaped = unescape_unreserved(path);
+    let also: &[u8] = match escaped_slash {
+        EscapedSlash::Separates => b"/\\",
+        EscapedSlash::Stays => b"",
+    };
+    let unescaped = unescape_unreserved(path, also);
     let mut kept: Vec<&str> = Vec::new();
     for segment in unescaped.split(['/', '\\']) {
         match segment {
@@ -43,8 +56,8 @@ pub(super) fn normalized(path: &str) -> Option<String> {
     (normal != path).then_some(normal)
 }
 
-/// Resolves escapes of letters, digits, `-._~`, slashes and backslashes, once.
-fn unescape_unreserved(path: &str) -> String {
+/// Resolves escapes of letters, digits, `-._~` and of `also`, once.
+fn unescape_unreserved(path: &str, also: &[u8]) -> String {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(at) = rest.find('%') {
@@ -54,7 +67,11 @@ fn unescape_unreserved(path: &str) -> String {
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match byte {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~/\\".contains(&byte) => {
+            Some(byte)
+                if byte.is_ascii_alphanumeric()
+                    || b"-._~".contains(&byte)
+                    || also.contains(&byte) =>
+            {
                 out.push(char::from(byte));
                 rest = &rest[at + 3..];
             }
@@ -74,7 +91,15 @@ mod tests {
 
     #[track_caller]
     fn check(path: &str, expected: Option<&str>) {
-        assert_eq!(normalized(path).as_deref(), expected, "{path}");
+        let normal = normalized(path, EscapedSlash::Separates);
+        assert_eq!(normal.as_deref(), expected, "{path}");
+    }
+
+    #[test]
+    fn an_escaped_slash_may_stay_in_its_segment() {
+        let normal = |path| normalized(path, EscapedSlash::Stays);
+        assert_eq!(normal("/api//a%2f").as_deref(), Some("/api/a%2f"));
+        assert_eq!(normal("/api/a%2F"), None);
     }
 
     #[test]

@@ -204,3 +204,24 @@ fn a_partly_overlapping_rule_is_compared_with_the_path() {
         Found::Unmatched,
     );
 }
+
+#[test]
+fn a_template_that_the_path_is_not_of_is_compared_in_normal_form() {
+    let rules = ["* /svc/items/{id}", "* /svc/items/special"];
+    let template = Some("/svc/items/{key}");
+    for (path, rule) in [
+        ("/svc/items/special", 1),
+        ("/svc/items/%73pecial", 1),
+        // The router that matched saw a path without the second slash.
+        ("/svc//items/special", 1),
+        ("/svc//items/%73pecial", 1),
+        ("/svc//items/other", 0),
+        ("/svc//items/special%2F", 0),
+    ] {
+        check(&rules, "GET", template, path, Found::Rule(rule));
+    }
+    // Such a path may well be of a catch-all: then its parts are what the handler sees.
+    let rules = ["* /files/{*rest}", "* /files/private/{*rest}"];
+    let template = Some("/files/{*path}");
+    check(&rules, "GET", template, "/files//private/x", Found::Rule(0));
+}
