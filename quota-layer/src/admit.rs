@@ -165,7 +165,7 @@ impl Ask<'_> {
             .table(config, self.rule, plans.user, plans.tenant);
         let request = Arc::new(self.request(attempt, plans, table));
         let mut guard = Guard::new(&self.shared.settler, &request);
-        let on_failure = match config.rules[self.rule].on_failure {
+        let on_failure = match config.on_failure(self.rule) {
             OnFailure::Deny => OnStoreFailure::Deny,
             OnFailure::Allow => OnStoreFailure::Allow,
             OnFailure::Local => OnStoreFailure::Local,

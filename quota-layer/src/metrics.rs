@@ -16,16 +16,18 @@ pub(crate) enum Outcome {
     Released,
     Denied,
     Late,
+    Expired,
     FailOpen,
     Unavailable,
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Committed,
         Self::Released,
         Self::Denied,
         Self::Late,
+        Self::Expired,
         Self::FailOpen,
         Self::Unavailable,
     ];
@@ -36,6 +38,7 @@ impl Outcome {
             Self::Released => "released",
             Self::Denied => "denied",
             Self::Late => "late",
+            Self::Expired => "expired",
             Self::FailOpen => "fail_open",
             Self::Unavailable => "unavailable",
         }

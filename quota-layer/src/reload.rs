@@ -125,7 +125,7 @@ impl Source {
                 target: "quota::config",
                 "[store] changed: restart the process for that; everything else takes effect now"
             );
-            config.store = before.config.store.clone();
+            config = config.with_store(before.config.store.clone());
         }
         if config.revision() == before.config.revision() {
             tracing::debug!(target: "quota::config", "the configuration is the same as before");

@@ -83,6 +83,7 @@ impl Charge {
     pub(crate) async fn settle(self, ending: Ending) -> Tell {
         let _stopwatch = self.shared.metrics.stopwatch();
         let rule = &self.runtime.config.rules[self.rule];
+        let when = self.runtime.config.settle(self.rule);
         let is_success = match ending {
             Ending::Answered(status) => rule.success.contains(status.as_u16()),
             Ending::Failed => false,
@@ -105,11 +106,9 @@ impl Charge {
                 };
                 if is_success {
                     let rule_name = || rule_name(&self.runtime.config, self.rule);
-                    settling
-                        .commit(guard, amounts, rule.settle, rule_name)
-                        .await
+                    settling.commit(guard, amounts, when, rule_name).await
                 } else {
-                    settling.release(guard, rule.settle).await
+                    settling.release(guard, when).await
                 }
             }
         }
@@ -147,7 +146,15 @@ impl Settling<'_> {
                 self.snapshot.values = values;
                 self.tally.charged(Outcome::Late, &amounts);
             }
-            Some(Settled::Already | Settled::TooOld) | None => {
+            Some(Settled::TooOld) => {
+                self.snapshot.values = self.expected(None);
+                self.tally.charged(Outcome::Expired, &amounts);
+                tracing::error!(
+                    target: "quota::commit",
+                    "a request ran for longer than the store remembers it, and was not charged"
+                );
+            }
+            Some(Settled::Already) | None => {
                 self.snapshot.values = self.expected(Some(&amounts));
             }
         }

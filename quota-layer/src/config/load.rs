@@ -118,8 +118,6 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
     let defaults = Defaults {
         quotas: &quota_names,
         charges: &charges,
-        settle: store.settle,
-        on_failure: store.on_failure,
     };
     let rules = routes::read(&mut root, &defaults, findings);
     charges.warn_unused(findings);

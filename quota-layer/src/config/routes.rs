@@ -12,16 +12,14 @@ use super::{
     node::{Place, Value},
     pattern,
     reader::{Item, Keys, not_supported},
-    settings::{OnFailure, Rule, RuleAction, RulePattern, Settle, Success},
+    settings::{Rule, RuleAction, RulePattern, Success},
     store,
 };
 
-/// What rules refer to, and what they take from the store.
+/// What rules refer to.
 pub(super) struct Defaults<'a> {
     pub(super) quotas: &'a Names<QuotaName>,
     pub(super) charges: &'a NamedCharges<'a>,
-    pub(super) settle: Settle,
-    pub(super) on_failure: OnFailure,
 }
 
 /// Reads every rule.
@@ -89,8 +87,8 @@ fn read_rule(
         patterns,
         action: action?,
         success: success.unwrap_or_default(),
-        settle: settle.unwrap_or(defaults.settle),
-        on_failure: on_failure.unwrap_or(defaults.on_failure),
+        settle,
+        on_failure,
     })
 }
 

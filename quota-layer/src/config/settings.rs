@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, Text, Window};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::ip_range::IpRange;
+use super::{ip_range::IpRange, revision::revision};
 use crate::identity::JwtSettings;
 
 /// Everything that `quota.toml` and the environment say.
@@ -30,6 +30,32 @@ pub struct Config {
 }
 
 impl Config {
+    /// When answers under a rule are settled: what the rule says, else the store.
+    pub(crate) fn settle(&self, rule: usize) -> Settle {
+        self.rules[rule].settle.unwrap_or(self.store.settle)
+    }
+
+    /// What becomes of requests under a rule while the store can't answer: what the rule says,
+    /// else the store.
+    pub(crate) fn on_failure(&self, rule: usize) -> OnFailure {
+        self.rules[rule].on_failure.unwrap_or(self.store.on_failure)
+    }
+
+    /// The same with another `[store]`.
+    pub(crate) fn with_store(self, store: StoreConfig) -> Self {
+        let config = Self {
+            store,
+            revision: String::new(),
+            warnings: Vec::new(),
+            ..self
+        };
+        Self {
+            revision: revision(&config),
+            warnings: self.warnings,
+            ..config
+        }
+    }
+
     /// The first 12 hex digits of the SHA-256 of what is effective, secrets left out.
     #[must_use]
     pub fn revision(&self) -> &str {
@@ -260,10 +286,10 @@ pub(crate) struct Rule {
     pub(crate) patterns: Vec<RulePattern>,
     pub(crate) action: RuleAction,
     pub(crate) success: Success,
-    /// The rule's, else the store's.
-    pub(crate) settle: Settle,
-    /// The rule's, else the store's.
-    pub(crate) on_failure: OnFailure,
+    /// The rule's own; see [`Config::settle`].
+    pub(crate) settle: Option<Settle>,
+    /// The rule's own; see [`Config::on_failure`].
+    pub(crate) on_failure: Option<OnFailure>,
 }
 
 /// A method and a path in axum's syntax.

@@ -206,11 +206,10 @@ fn rules_say_what_they_charge_and_when() {
             actual: Actual::Handler,
         }
     );
-    assert_eq!(chat.settle, Settle::BeforeResponse);
-    assert_eq!(chat.on_failure, OnFailure::Deny);
+    assert_eq!((chat.settle, chat.on_failure), (None, None));
     assert_eq!(chat.success, Success::default());
-    assert_eq!(detect.settle, Settle::Background);
-    assert_eq!(detect.on_failure, OnFailure::Allow);
+    assert_eq!(detect.settle, Some(Settle::Background));
+    assert_eq!(detect.on_failure, Some(OnFailure::Allow));
     let counts: Vec<u16> = (100..=599)
         .filter(|status| detect.success.contains(*status))
         .collect();
