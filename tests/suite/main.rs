@@ -1,5 +1,24 @@
 //! The promises to users, one module for each, run against real servers.
 
+/// Makes two tests of each case, a function that takes a `Store`.
+#[cfg(test)]
+macro_rules! on_both_stores {
+    ($($case:ident),+ $(,)?) => {
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(quota_tests::layers::Store::Memory).await;
+            })+
+        }
+        mod on_redis {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(quota_tests::layers::Store::Redis).await;
+            })+
+        }
+    };
+}
+
 // A test binary is always built with `cfg(test)`; said of a module, it lets its helper functions
 // unwrap like the tests themselves.
 #[cfg(test)]
@@ -30,6 +49,8 @@ mod protocol_model;
 mod proxy_faults;
 #[cfg(test)]
 mod redis_faults;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod secure_redis;
 #[cfg(test)]
