@@ -302,6 +302,9 @@ impl Books {
             span: WindowSpan::LIFETIME,
         };
         let (requester, keys) = (requester(user, None), [key]);
+        // A server that was restarted is reconnected to in the background.
+        let read = || async { Box::pin(self.0.read(&requester, &keys)).await.is_ok() };
+        eventually(read, "the counter is read").await;
         let values = Box::pin(self.0.read(&requester, &keys)).await;
         values.unwrap_or_else(|error| panic!("{error}: {error:?}"))[0]
     }
