@@ -125,7 +125,7 @@ pub async fn layer(toml: &str) -> Result<QuotaLayer> {
         "[identity.jwt]\nsecret = \"file:{}\"\n",
         secret.path().display()
     );
-    let config = Config::from_toml(&format!("{identity}{toml}"))?;
+    let config = Config::from_toml(&format!("{toml}{identity}"))?;
     Ok(QuotaLayer::from_config(config).build().await?)
 }
 

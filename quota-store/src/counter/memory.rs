@@ -186,16 +186,24 @@ impl<C: Clock> MemoryCounterStore<C> {
 
     /// Locks the shard of the requester's owner, for one step.
     fn step<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Step<'a>) {
-        let now = self.clock.now();
+        let (shard, asker) = self.lock(requester);
+        (shard, self.step_of(asker))
+    }
+
+    /// The same for a step that may need no time; it reads the clock where it does.
+    fn lock<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Asker<'a>) {
         let hashes = Hashes::of(requester, &self.hasher);
-        let step = Step {
-            common: &self.common,
-            now,
-            asker: Asker { requester, hashes },
-        };
         // The maps within a shard go by other bits of the hash.
         let shard = usize::try_from((hashes.owner() >> 32) & 0xffff).unwrap_or_default() % SHARDS;
-        (self.shards[shard].lock(), step)
+        (self.shards[shard].lock(), Asker { requester, hashes })
+    }
+
+    fn step_of<'a>(&'a self, asker: Asker<'a>) -> Step<'a> {
+        Step {
+            common: &self.common,
+            now: self.clock.now(),
+            asker,
+        }
     }
 }
 
@@ -223,13 +231,14 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
-        let (mut shard, step) = self.step(&commit.reservation.request.requester);
-        shard.commit(step, commit)
+        let (mut shard, asker) = self.lock(&commit.reservation.request.requester);
+        shard.commit(|| self.step_of(asker), &self.common, commit)
     }
 
     async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
-        let (mut shard, step) = self.step(&reservation.request.requester);
-        Ok(shard.release(step, reservation))
+        let (mut shard, asker) = self.lock(&reservation.request.requester);
+        let now = || self.step_of(asker).now;
+        Ok(shard.release(now, &self.common, reservation))
     }
 
     async fn abort(&self, request: &Arc<Reserve>) -> Result<Settled, StoreError> {

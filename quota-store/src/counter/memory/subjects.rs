@@ -159,6 +159,21 @@ impl Entry {
         counters.iter().position(|counter| counter.is(key))
     }
 
+    /// The counter of a key, to change it; its place may well be `likely`.
+    #[inline]
+    pub(super) fn find_mut(
+        &mut self,
+        key: &CounterKey,
+        likely: usize,
+    ) -> Option<&mut CounterValue> {
+        let counters = self.counters.as_mut_slice();
+        let place = match counters.get(likely) {
+            Some(counter) if counter.is(key) => likely,
+            _ => counters.iter().position(|counter| counter.is(key))?,
+        };
+        Some(&mut counters[place].value)
+    }
+
     /// The counter at a place.
     #[inline]
     pub(super) fn value(&self, place: usize) -> CounterValue {
