@@ -1,4 +1,5 @@
-//! Measures the store in memory beside governor and limitador, in nanoseconds per operation.
+//! Measures the store in memory beside governor and limitador, in nanoseconds of CPU per
+//! operation.
 //!
 //! One thread, 1 000 users that come in turn, no limit that is ever reached, the clock included:
 //!

@@ -208,6 +208,7 @@ impl<C: Clock> MemoryCounterStore<C> {
 }
 
 impl Part {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Shard> {
         // A step changes nothing before it is sure to succeed, so a panic leaves no half of one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -130,10 +130,17 @@ impl Shard {
     }
 
     /// Reaps up to `most` expired reservations, and drops some old markers.
+    #[inline]
     pub(super) fn reap(&mut self, common: &Common, now: UnixMillis, most: usize) {
         if self.markers.is_stale(now) {
             self.prune_markers(common, now, MARKERS_DROPPED_AT_ONCE);
         }
+        if self.live.has_expired(now) {
+            self.reap_expired(common, now, most);
+        }
+    }
+
+    fn reap_expired(&mut self, common: &Common, now: UnixMillis, most: usize) {
         for _ in 0..most {
             let Some(live) = self.live.pop_expired(now) else {
                 break;

@@ -144,6 +144,7 @@ impl Shard {
         }))
     }
 
+    #[inline]
     fn owners(&self, step: Step<'_>) -> Owners {
         Owners {
             user: self.subjects.find(step.asker, Scope::User),
@@ -215,10 +216,13 @@ impl Shard {
                 continue;
             }
             // Two holds on one counter count together.
-            let earlier = holds[..index].iter();
-            let earlier = earlier.filter(|other| is_same(&other.counter, &hold.counter));
-            let earlier: u64 = earlier.map(|other| other.amount.get()).sum();
-            if !fits(value, hold.hard, hold.amount.get() + earlier) {
+            let mut amount = hold.amount.get();
+            for (other, its_place) in holds.iter().zip(&found.places[..index]) {
+                if *its_place == place && is_same(&other.counter, &hold.counter) {
+                    amount += other.amount.get();
+                }
+            }
+            if !fits(value, hold.hard, amount) {
                 found.tight.push(index);
             }
         }

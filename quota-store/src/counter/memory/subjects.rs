@@ -42,6 +42,7 @@ pub(super) struct Hashes {
 
 impl Hashes {
     /// Hashes the user and, if there is one, the tenant.
+    #[inline]
     pub(super) fn of(requester: &Requester, hasher: &RandomState) -> Self {
         let hash = |id: &str| hasher.hash_one(id.as_bytes());
         let user = hash(requester.user.as_str());
