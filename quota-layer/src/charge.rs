@@ -12,6 +12,7 @@ use quota_store::{
 
 use crate::{
     config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction},
+    headers::RateLimitItems,
     metrics::{Outcome, QuotaMetrics},
 };
 
@@ -44,8 +45,8 @@ pub(crate) struct Labels {
     pub(crate) unit: String,
     pub(crate) unit_plural: String,
     pub(crate) window: String,
-    /// The `qu` of `RateLimit-Policy`, for a quota that does not simply count requests.
-    pub(crate) ratelimit_unit: Option<String>,
+    /// `None` where there is no limit to tell.
+    pub(crate) ratelimit: Option<RateLimitItems>,
     pub(crate) quota_header: HeaderValue,
     pub(crate) plan_header: HeaderValue,
     pub(crate) window_header: HeaderValue,
@@ -293,12 +294,18 @@ impl TableMaker<'_> {
                 Bound::AtMost(limit) => HeaderValue::from(limit.get()),
                 Bound::Unlimited => HeaderValue::from_static("unlimited"),
             },
-            ratelimit_unit: self.ratelimit_unit(quota, known),
+            ratelimit: RateLimitItems::new(
+                &policy,
+                limit.hard(),
+                self.ratelimit_unit(quota, known).as_deref(),
+            ),
             policy,
             window,
         }
     }
 
+    /// The `qu` of `RateLimit-Policy`.
+    ///
     /// A quota of which every charge is exactly one counts requests, and needs no unit.
     fn ratelimit_unit(&self, quota: &QuotaName, known: Option<&QuotaConfig>) -> Option<String> {
         let counts_requests = self

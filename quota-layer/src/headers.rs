@@ -1,7 +1,7 @@
 //! The quota headers of requests and responses.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
-use quota_store::{Scope, UnixMillis};
+use quota_store::{Bound, Scope, UnixMillis};
 use sfv::{Integer, KeyRef, ListSerializer, StringRef};
 
 use crate::{
@@ -76,6 +76,7 @@ pub(crate) fn write<'a, I>(headers: &mut HeaderMap, responses: &ResponsesConfig,
 where
     I: Iterator<Item = CounterView<'a>>,
 {
+    headers.reserve(EXPOSED_HEADERS.len());
     if responses.x_quota {
         write_x_quota(headers, responses, &told.about);
     }
@@ -101,7 +102,6 @@ pub(crate) fn is_hidden(responses: &ResponsesConfig, view: &CounterView<'_>) -> 
 
 fn write_x_quota(headers: &mut HeaderMap, responses: &ResponsesConfig, view: &CounterView<'_>) {
     let labels = &view.rule.labels;
-    headers.reserve(9);
     headers.insert(TYPE, labels.quota_header.clone());
     headers.insert(SCOPE, HeaderValue::from_static(view.rule.scope.as_str()));
     headers.insert(PLAN, labels.plan_header.clone());
@@ -127,46 +127,69 @@ fn write_ratelimit<'a, I>(headers: &mut HeaderMap, responses: &ResponsesConfig, 
 where
     I: Iterator<Item = CounterView<'a>>,
 {
-    let (mut policy_text, mut state_text) = (String::with_capacity(128), String::with_capacity(96));
-    let mut policies = ListSerializer::with_buffer(&mut policy_text);
-    let mut states = ListSerializer::with_buffer(&mut state_text);
+    let (mut policies, mut states) = (String::with_capacity(128), String::with_capacity(96));
     for view in told.all {
-        let (Some(hard), Some(left)) = (view.rule.hard.amount(), view.hard_remaining()) else {
-            continue;
-        };
-        let Ok(name) = StringRef::from_str(&view.rule.labels.policy) else {
+        let (Some(items), Some(left)) = (&view.rule.labels.ratelimit, view.hard_remaining()) else {
             continue;
         };
         if is_hidden(responses, &view) {
             continue;
         }
-        let mut policy = policies
-            .bare_item(name)
-            .parameter(key("q"), integer(hard.get()));
-        if let Some(unit) = view.rule.labels.ratelimit_unit.as_deref()
-            && let Ok(unit) = StringRef::from_str(unit)
-        {
-            policy = policy.parameter(key("qu"), unit);
+        if !policies.is_empty() {
+            policies.push_str(", ");
+            states.push_str(", ");
         }
+        policies.push_str(&items.policy);
         if let Some(length) = view.length_seconds() {
-            let _: sfv::ParameterSerializer<_> = policy.parameter(key("w"), integer(length));
+            push_parameter(&mut policies, ";w=", length);
         }
-        let state = states
-            .bare_item(name)
-            .parameter(key("r"), integer(left.get()));
+        states.push_str(&items.name);
+        push_parameter(&mut states, ";r=", left.get());
         // Units that requests in flight hold may be free again at once.
         let wait = told.wait_seconds.or_else(|| match view.denied {
             Some(QuotaState::Busy) => Some(1),
             _ => view.seconds_left(told.now),
         });
         if let Some(wait) = wait {
-            let _: sfv::ParameterSerializer<_> = state.parameter(key("t"), integer(wait));
+            push_parameter(&mut states, ";t=", wait);
         }
     }
-    let written = policies.finish().is_some() && states.finish().is_some();
-    if written && let (Ok(policy), Ok(state)) = (policy_text.try_into(), state_text.try_into()) {
+    if !policies.is_empty()
+        && let (Ok(policy), Ok(state)) = (policies.try_into(), states.try_into())
+    {
         headers.insert(RATELIMIT_POLICY, policy);
         headers.insert(RATELIMIT, state);
+    }
+}
+
+/// What the items of a counter in the `RateLimit` fields begin with, whatever the counter says.
+#[derive(Debug)]
+pub(crate) struct RateLimitItems {
+    /// `"messages-day";q=100`, with its unit where that is not requests.
+    policy: String,
+    /// `"messages-day"`.
+    name: String,
+}
+
+impl RateLimitItems {
+    /// `None` where there is no hard limit, or where a text does not fit a structured field.
+    pub(crate) fn new(policy: &str, hard: Bound, unit: Option<&str>) -> Option<Self> {
+        let name = StringRef::from_str(policy).ok()?;
+        let hard = Integer::try_from(small(hard.amount()?.get())).ok()?;
+        let (mut policy_text, mut name_text) = (String::new(), String::new());
+        let mut list = ListSerializer::with_buffer(&mut policy_text);
+        let item = list.bare_item(name).parameter(key("q"), hard);
+        if let Some(unit) = unit.and_then(|unit| StringRef::from_str(unit).ok()) {
+            let _: sfv::ParameterSerializer<_> = item.parameter(key("qu"), unit);
+        }
+        list.finish()?;
+        let mut list = ListSerializer::with_buffer(&mut name_text);
+        let _: sfv::ParameterSerializer<_> = list.bare_item(name);
+        list.finish()?;
+        Some(Self {
+            policy: policy_text,
+            name: name_text,
+        })
     }
 }
 
@@ -174,7 +197,12 @@ fn key(name: &'static str) -> &'static KeyRef {
     KeyRef::constant(name)
 }
 
-fn integer(number: u64) -> Integer {
-    let number = i64::try_from(number.min(MAX_SF_INTEGER)).unwrap_or_default();
-    Integer::try_from(number).unwrap_or(Integer::ZERO)
+fn push_parameter(text: &mut String, key: &str, number: u64) {
+    text.push_str(key);
+    text.push_str(itoa::Buffer::new().format(small(number)));
+}
+
+/// Cut off at the largest integer of a structured field.
+fn small(number: u64) -> i64 {
+    i64::try_from(number.min(MAX_SF_INTEGER)).unwrap_or_default()
 }

@@ -53,7 +53,8 @@ pub(crate) struct RouteTable {
     charged: Vec<bool>,
     by_method: HashMap<Method, PathIndex>,
     other_methods: PathIndex,
-    templates: ArcSwap<HashMap<Arc<str>, Arc<[Candidate]>>>,
+    // They come from the application's own router, so a fast hash does.
+    templates: ArcSwap<HashMap<Arc<str>, Arc<[Candidate]>, foldhash::fast::RandomState>>,
 }
 
 /// An entry that may apply to a router's template.

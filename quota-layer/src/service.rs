@@ -51,19 +51,24 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        // The instance that reported ready must take the call; a fresh clone has not been polled.
-        let clone = self.inner.clone();
-        let mut ready = mem::replace(&mut self.inner, clone);
         if request::is_charged_by(&self.shared, &request) {
-            return ResponseFuture::passing(ready.call(request));
+            return ResponseFuture::passing(self.inner.call(request));
         }
-        let runtime = self.shared.runtime.load_full();
+        let runtime = self.shared.runtime.load();
         let refusal = match runtime.ruling(request::target(&request)) {
-            Ruling::Pass => return ResponseFuture::passing(ready.call(request)),
-            Ruling::Charge(rule) => return self.charge(ready, request, runtime, rule),
+            Ruling::Pass => return ResponseFuture::passing(self.inner.call(request)),
+            Ruling::Charge(rule) => {
+                let runtime = Arc::clone(&runtime);
+                // The instance that reported ready must take the call; a fresh clone has not
+                // been polled.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                return self.charge(ready, request, runtime, rule);
+            }
             Ruling::Unmatched => Refusal::Unmatched,
             Ruling::Misspelled => Refusal::Misspelled,
         };
+        let runtime = Arc::clone(&runtime);
         let refused = Refused {
             attempt: ReservationId::generate(self.shared.store.now()),
             refusal,

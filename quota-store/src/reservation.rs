@@ -1,11 +1,18 @@
 //! Units held for one request, and what is sent to a store about them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{Amount, Bound, QuotaName, Requester, Scope, Subject, UnixMillis, Window, WindowSpan};
+
+thread_local! {
+    /// Ids must be unique and need not be secret, so a fast generator does. Its 256 bits come from
+    /// the operating system, so no two threads or processes share a sequence.
+    static RANDOM: RefCell<SmallRng> = RefCell::new(SmallRng::from_rng(&mut rand::rng()));
+}
 
 /// Names one reservation, and makes every step of it idempotent.
 ///
@@ -17,7 +24,7 @@ impl ReservationId {
     /// Makes a UUID of version 7 (RFC 9562, section 5.7) from the time and 74 random bits.
     #[must_use]
     pub fn generate(now: UnixMillis) -> Self {
-        let random: [u8; 10] = rand::random();
+        let random: [u8; 10] = RANDOM.with_borrow_mut(RngExt::random);
         Self(uuid::Builder::from_unix_timestamp_millis(now.get(), &random).into_uuid())
     }
 

@@ -32,6 +32,8 @@ mod subjects;
 const SHARDS: usize = 64;
 /// What the store remembers beyond the longest reservation.
 const MEMORY_MARGIN: Duration = Duration::from_mins(10);
+/// Clients without a token may be one in so many of the subjects.
+const ANONYMOUS_SHARE: usize = 10;
 /// How often the sweeper comes by.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How much one sweep does in one shard before it lets others go on.
@@ -43,7 +45,8 @@ const SUBJECTS_SWEPT: usize = 1024;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MemoryOptions {
-    /// How many users and tenants have counters at once. At the limit new ones get
+    /// How many users and tenants have counters at once, a tenth of them clients without a token
+    /// at most. At the limit new ones get
     /// [`StoreErrorKind::Full`](crate::StoreErrorKind::Full); a counter in use is never dropped.
     pub max_subjects: usize,
     /// How many counters there are at once, those of windows that ended not long ago included.
@@ -132,6 +135,7 @@ impl<C: Clock> MemoryCounterStore<C> {
                 memory: options.max_reservation.saturating_add(MEMORY_MARGIN),
                 epoch: Epoch(rand::random()),
                 subjects: Pool::new(options.max_subjects, 1),
+                anonymous: Pool::new(options.max_subjects / ANONYMOUS_SHARE, 1),
                 counters: pool(options.max_counters),
                 records: pool(options.max_records),
             },
@@ -186,20 +190,29 @@ impl<C: Clock> MemoryCounterStore<C> {
 
     /// Locks the shard of the requester's owner, for one step.
     fn step<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Step<'a>) {
-        let now = self.clock.now();
+        let (shard, asker) = self.lock(requester);
+        (shard, self.step_of(asker))
+    }
+
+    /// The same for a step that may need no time; it reads the clock where it does.
+    fn lock<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Asker<'a>) {
         let hashes = Hashes::of(requester, &self.hasher);
-        let step = Step {
-            common: &self.common,
-            now,
-            asker: Asker { requester, hashes },
-        };
         // The maps within a shard go by other bits of the hash.
         let shard = usize::try_from((hashes.owner() >> 32) & 0xffff).unwrap_or_default() % SHARDS;
-        (self.shards[shard].lock(), step)
+        (self.shards[shard].lock(), Asker { requester, hashes })
+    }
+
+    fn step_of<'a>(&'a self, asker: Asker<'a>) -> Step<'a> {
+        Step {
+            common: &self.common,
+            now: self.clock.now(),
+            asker,
+        }
     }
 }
 
 impl Part {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Shard> {
         // A step changes nothing before it is sure to succeed, so a panic leaves no half of one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -223,13 +236,14 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
-        let (mut shard, step) = self.step(&commit.reservation.request.requester);
-        shard.commit(step, commit)
+        let (mut shard, asker) = self.lock(&commit.reservation.request.requester);
+        shard.commit(|| self.step_of(asker), &self.common, commit)
     }
 
     async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
-        let (mut shard, step) = self.step(&reservation.request.requester);
-        Ok(shard.release(step, reservation))
+        let (mut shard, asker) = self.lock(&reservation.request.requester);
+        let now = || self.step_of(asker).now;
+        Ok(shard.release(now, &self.common, reservation))
     }
 
     async fn abort(&self, request: &Arc<Reserve>) -> Result<Settled, StoreError> {

@@ -31,16 +31,41 @@ impl Shard {
         if let Some(place) = self.subjects.find(step.asker, scope) {
             return Ok(place);
         }
-        let pool = &step.common.subjects;
-        if !self.subject_room.take(pool) {
+        if !self.take_subject(step, scope) {
             self.prune_subjects(step.common, step.now, LOOKED_AT_WHEN_FULL);
             match overflow {
-                Overflow::Keep => self.subject_room.take_always(pool),
-                Overflow::Refuse if self.subject_room.take(pool) => {}
+                Overflow::Keep => self.take_subject_always(step, scope),
+                Overflow::Refuse if self.take_subject(step, scope) => {}
                 Overflow::Refuse => return Err(full("subjects", "memory_subjects")),
             }
         }
         self.subjects.add(step.asker, scope).ok_or_else(no_tenant)
+    }
+
+    /// Takes room for one more subject, from the part of clients without a token as well where it
+    /// is one of those.
+    fn take_subject(&mut self, step: Step<'_>, scope: Scope) -> bool {
+        let Common {
+            subjects,
+            anonymous,
+            ..
+        } = step.common;
+        let is_anonymous = is_anonymous(step, scope);
+        if is_anonymous && !self.anonymous_room.take(anonymous) {
+            return false;
+        }
+        let taken = self.subject_room.take(subjects);
+        if is_anonymous && !taken {
+            self.anonymous_room.give(1, anonymous);
+        }
+        taken
+    }
+
+    fn take_subject_always(&mut self, step: Step<'_>, scope: Scope) {
+        self.subject_room.take_always(&step.common.subjects);
+        if is_anonymous(step, scope) {
+            self.anonymous_room.take_always(&step.common.anonymous);
+        }
     }
 
     /// The place of a counter among those of its subject, which is added where it is not there.
@@ -106,6 +131,8 @@ impl Shard {
     pub(super) fn prune_subjects(&mut self, common: &Common, now: UnixMillis, count: usize) {
         let dropped = self.subjects.prune(now, common.memory, count);
         self.subject_room.give(dropped.subjects, &common.subjects);
+        self.anonymous_room
+            .give(dropped.anonymous, &common.anonymous);
         self.counter_room.give(dropped.counters, &common.counters);
     }
 
@@ -114,6 +141,10 @@ impl Shard {
         let dropped = self.markers.prune(now, most);
         self.record_room.give(dropped, &common.records);
     }
+}
+
+fn is_anonymous(step: Step<'_>, scope: Scope) -> bool {
+    scope == Scope::User && step.asker.requester.user.is_anonymous()
 }
 
 fn full(what: &str, option: &str) -> StoreError {

@@ -103,6 +103,7 @@ impl LiveReservations {
     }
 
     /// Whether one has expired and is still here.
+    #[inline]
     pub(super) fn has_expired(&self, now: UnixMillis) -> bool {
         self.heap
             .first()

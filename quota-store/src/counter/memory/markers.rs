@@ -69,6 +69,7 @@ impl Markers {
         self.contains(About::End(id), now) || self.contains(About::Correction(id), now)
     }
 
+    #[inline]
     fn get(&self, about: About, now: UnixMillis) -> Option<Ended> {
         let marker = self.markers.get(&about)?;
         (marker.until > now).then_some(marker.ended)
@@ -112,6 +113,7 @@ impl Markers {
     }
 
     /// Whether `prune` has something to do.
+    #[inline]
     pub(super) fn is_stale(&self, now: UnixMillis) -> bool {
         self.order
             .peek()

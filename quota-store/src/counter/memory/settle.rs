@@ -20,9 +20,12 @@ const MARKERS_DROPPED_AT_ONCE: usize = 4;
 
 impl Shard {
     /// Charges a reservation and frees what it held.
-    pub(super) fn commit(
+    ///
+    /// A live one needs no time, so `step` reads the clock only where it is called.
+    pub(super) fn commit<'a>(
         &mut self,
-        step: Step<'_>,
+        step: impl FnOnce() -> Step<'a>,
+        common: &Common,
         commit: &Commit,
     ) -> Result<Settled, StoreError> {
         let reservation = &*commit.reservation;
@@ -31,16 +34,17 @@ impl Shard {
         if let Some(live) = self.live.remove(request.id) {
             let amount = |hold: usize| commit.amounts[hold];
             let counters = self.end(&live, amount);
-            if reservation.epoch == step.common.epoch {
-                self.forget(step, &live, reservation.sends);
+            if reservation.epoch == common.epoch {
+                self.forget(|| step().now, common, &live, reservation.sends);
             } else {
                 // A copy of the reserve came after the loss; a second commit is not charged as
                 // lost. The record's room becomes the marker's.
-                let until = step.now.saturating_add(step.common.memory);
-                self.mark(step.common, About::End(request.id), Ended::Late, until);
+                let until = step().now.saturating_add(common.memory);
+                self.mark(common, About::End(request.id), Ended::Late, until);
             }
             return Ok(Settled::Done(counters));
         }
+        let step = step();
         match self.markers.end_of(request.id, step.now) {
             Some(Ended::Expired) => {}
             None if is_too_old(step, reservation) => return Ok(Settled::TooOld),
@@ -60,12 +64,17 @@ impl Shard {
     }
 
     /// Frees what a reservation held.
-    pub(super) fn release(&mut self, step: Step<'_>, reservation: &Reservation) -> Settled {
+    pub(super) fn release(
+        &mut self,
+        now: impl FnOnce() -> UnixMillis,
+        common: &Common,
+        reservation: &Reservation,
+    ) -> Settled {
         let Some(live) = self.live.remove(reservation.request.id) else {
             return Settled::Already;
         };
         let counters = self.end(&live, |_| Amount::ZERO);
-        self.forget(step, &live, reservation.sends);
+        self.forget(now, common, &live, reservation.sends);
         Settled::Done(counters)
     }
 
@@ -77,7 +86,7 @@ impl Shard {
     ) -> Result<Settled, StoreError> {
         if let Some(live) = self.live.remove(request.id) {
             let counters = self.end(&live, |_| Amount::ZERO);
-            self.forget(step, &live, Sends::Repeated);
+            self.forget(|| step.now, step.common, &live, Sends::Repeated);
             return Ok(Settled::Done(counters));
         }
         let until = request.not_after.saturating_add(COPIES_GUARDED);
@@ -133,10 +142,17 @@ impl Shard {
     }
 
     /// Reaps up to `most` expired reservations, and drops some old markers.
+    #[inline]
     pub(super) fn reap(&mut self, common: &Common, now: UnixMillis, most: usize) {
         if self.markers.is_stale(now) {
             self.prune_markers(common, now, MARKERS_DROPPED_AT_ONCE);
         }
+        if self.live.has_expired(now) {
+            self.reap_expired(common, now, most);
+        }
+    }
+
+    fn reap_expired(&mut self, common: &Common, now: UnixMillis, most: usize) {
         for _ in 0..most {
             let Some(live) = self.live.pop_expired(now) else {
                 break;
@@ -172,16 +188,17 @@ impl Shard {
                 Scope::User => Some(live.user),
                 Scope::Tenant => live.tenant,
             };
-            let mut settle = || {
-                let entry = self.subjects.at_mut(subject?);
+            let settle = |subject| {
                 // It is there: what a live reservation names is not dropped.
-                let place = entry.find(&hold.counter, index)?;
-                let value = entry.value_mut(place);
+                let value = self
+                    .subjects
+                    .at_mut(subject)
+                    .find_mut(&hold.counter, index)?;
                 value.reserved = value.reserved.saturating_sub(hold.amount);
                 value.used = value.used.saturating_add(amount(index));
                 Some(*value)
             };
-            counters.push(settle().unwrap_or_default());
+            counters.push(subject.and_then(settle).unwrap_or_default());
         }
         for subject in [Some(live.user), live.tenant].into_iter().flatten() {
             let entry = self.subjects.at_mut(subject);
@@ -191,15 +208,21 @@ impl Shard {
     }
 
     /// Gives the room of a settled reservation back, unless a copy of its reserve may still come.
-    fn forget(&mut self, step: Step<'_>, live: &Live, sends: Sends) {
+    fn forget(
+        &mut self,
+        now: impl FnOnce() -> UnixMillis,
+        common: &Common,
+        live: &Live,
+        sends: Sends,
+    ) {
         let reservation = &*live.reservation;
         let until = reservation.request.not_after.saturating_add(COPIES_GUARDED);
         let is_repeated = sends == Sends::Repeated || reservation.sends == Sends::Repeated;
-        if is_repeated && until > step.now {
+        if is_repeated && until > now() {
             let about = About::End(reservation.request.id);
-            self.mark(step.common, about, Ended::Settled, until);
+            self.mark(common, about, Ended::Settled, until);
         } else {
-            self.record_room.give(1, &step.common.records);
+            self.record_room.give(1, &common.records);
         }
     }
 }

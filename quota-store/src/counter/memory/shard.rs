@@ -29,6 +29,8 @@ pub(super) struct Common {
     pub(super) epoch: Epoch,
     /// Room for subjects.
     pub(super) subjects: Pool,
+    /// The part of it that clients without a token may fill: anybody can make more of those.
+    pub(super) anonymous: Pool,
     /// Room for counters.
     pub(super) counters: Pool,
     /// Room for live reservations and markers.
@@ -53,13 +55,21 @@ pub(super) struct Shard {
     pub(super) live: LiveReservations,
     pub(super) markers: Markers,
     pub(super) subject_room: Room,
+    pub(super) anonymous_room: Room,
     pub(super) counter_room: Room,
     pub(super) record_room: Room,
 }
 
-/// Where a counter is: the place of its subject and its place there.
-type Place = Option<(usize, usize)>;
-type Places = SmallVec<[Place; 3]>;
+/// What a request finds, one of each for every hold.
+#[derive(Default)]
+struct Found {
+    /// The place of the counter in its subject, where it is there.
+    places: SmallVec<[Option<usize>; 3]>,
+    /// What the counter says.
+    values: CounterValues,
+    /// The holds that do not fit.
+    tight: SmallVec<[usize; 3]>,
+}
 
 /// The places of the two subjects of a requester.
 #[derive(Clone, Copy)]
@@ -87,22 +97,28 @@ impl Shard {
         if let Some(stale) = self.check_generations(step, request, &mut owners)? {
             return Ok(Decision::Stale(stale));
         }
-        let is_wrong = |key: &CounterKey| !key.span.contains(step.now);
-        if request.holds.iter().any(|hold| is_wrong(&hold.counter)) {
-            return Ok(Decision::Stale(Stale::Window { now: step.now }));
-        }
-        let places = self.places(request, owners);
-        while let Some(cause) = self.refusal(step, request, owners, &places) {
+        loop {
+            self.reap(step.common, step.now, REAPED_AT_ONCE);
+            let Some(found) = self.look(step.now, request, owners) else {
+                return Ok(Decision::Stale(Stale::Window { now: step.now }));
+            };
+            let in_flight = owners.user.map_or(0, |user| self.subjects.at(user).live);
+            let cause = if in_flight >= request.max_in_flight {
+                Cause::InFlight
+            } else if found.tight.is_empty() {
+                return self.hold(step, request, sends, (owners, found));
+            } else {
+                Cause::Limits(found.tight)
+            };
             // A denial must not be the fault of reservations that have expired.
             if !self.live.has_expired(step.now) {
                 return Ok(Decision::Denied(Denied {
                     now: step.now,
-                    counters: self.values(&places),
+                    counters: found.values,
                     cause,
                 }));
             }
         }
-        self.hold(step, request, sends, (owners, places))
     }
 
     /// Answers a copy of a reserve whose reservation is live.
@@ -118,13 +134,20 @@ impl Shard {
             });
         }
         let reservation = Arc::clone(&live.reservation);
-        let places = self.places(&reservation.request, self.owners(step));
+        let owners = self.owners(step);
+        let holds = reservation.request.holds.iter().enumerate();
+        let value = |(index, hold): (usize, &Hold)| {
+            let entry = self.subjects.at(owners.of(hold.counter.scope)?);
+            Some(entry.value(entry.find(&hold.counter, index)?))
+        };
+        let counters = holds.map(|hold| value(hold).unwrap_or_default()).collect();
         Some(Decision::Allowed(Allowed {
-            counters: self.values(&places),
             reservation,
+            counters,
         }))
     }
 
+    #[inline]
     fn owners(&self, step: Step<'_>) -> Owners {
         Owners {
             user: self.subjects.find(step.asker, Scope::User),
@@ -172,61 +195,40 @@ impl Shard {
         Ok(None)
     }
 
-    fn places(&self, request: &Reserve, owners: Owners) -> Places {
-        let mut places = Places::new();
-        for (index, hold) in request.holds.iter().enumerate() {
-            let find = |subject| {
-                let place = self.subjects.at(subject).find(&hold.counter, index)?;
-                Some((subject, place))
-            };
-            places.push(owners.of(hold.counter.scope).and_then(find));
-        }
-        places
-    }
-
-    #[inline]
-    fn value(&self, place: Place) -> CounterValue {
-        place.map_or_else(CounterValue::default, |(subject, place)| {
-            self.subjects.at(subject).value(place)
-        })
-    }
-
-    fn values(&self, places: &[Place]) -> CounterValues {
-        let mut values = CounterValues::new();
-        for place in places {
-            values.push(self.value(*place));
-        }
-        values
-    }
-
-    /// Reaps some of what has expired, and says what denies the request then.
-    fn refusal(
-        &mut self,
-        step: Step<'_>,
-        request: &Reserve,
-        owners: Owners,
-        places: &[Place],
-    ) -> Option<Cause> {
-        self.reap(step.common, step.now, REAPED_AT_ONCE);
-        let in_flight = owners.user.map_or(0, |user| self.subjects.at(user).live);
-        if in_flight >= request.max_in_flight {
-            return Some(Cause::InFlight);
-        }
+    /// Looks at every counter of the request; `None` where a window does not contain now.
+    fn look(&self, now: UnixMillis, request: &Reserve, owners: Owners) -> Option<Found> {
+        let user = owners.user.map(|place| self.subjects.at(place));
+        let tenant = owners.tenant.map(|place| self.subjects.at(place));
         let holds = request.holds.as_slice();
-        let mut tight = SmallVec::new();
-        for (index, (hold, place)) in holds.iter().zip(places).enumerate() {
+        let mut found = Found::default();
+        for (index, hold) in holds.iter().enumerate() {
+            if !hold.counter.span.contains(now) {
+                return None;
+            }
+            let entry = match hold.counter.scope {
+                Scope::User => user,
+                Scope::Tenant => tenant,
+            };
+            let place = entry.and_then(|entry| entry.find(&hold.counter, index));
+            let value = entry.zip(place).map(|(entry, place)| entry.value(place));
+            let value = value.unwrap_or_default();
+            found.places.push(place);
+            found.values.push(value);
             if hold.amount.is_zero() {
                 continue;
             }
             // Two holds on one counter count together.
-            let earlier = holds.iter().take(index);
-            let earlier = earlier.filter(|other| is_same(&other.counter, &hold.counter));
-            let earlier: u64 = earlier.map(|other| other.amount.get()).sum();
-            if !fits(self.value(*place), hold.hard, hold.amount.get() + earlier) {
-                tight.push(index);
+            let mut amount = hold.amount.get();
+            for (other, its_place) in holds.iter().zip(&found.places[..index]) {
+                if *its_place == place && is_same(&other.counter, &hold.counter) {
+                    amount += other.amount.get();
+                }
+            }
+            if !fits(value, hold.hard, amount) {
+                found.tight.push(index);
             }
         }
-        (!tight.is_empty()).then_some(Cause::Limits(tight))
+        Some(found)
     }
 
     /// Holds the units of a request that nothing denies.
@@ -235,7 +237,7 @@ impl Shard {
         step: Step<'_>,
         request: &Arc<Reserve>,
         sends: Sends,
-        (mut owners, mut places): (Owners, Places),
+        (mut owners, mut found): (Owners, Found),
     ) -> Result<Decision, StoreError> {
         let user = match owners.user {
             Some(user) => user,
@@ -248,19 +250,21 @@ impl Shard {
         } else if owners.tenant.is_none() {
             owners.tenant = Some(self.ensure_subject(step, Scope::Tenant, Overflow::Refuse)?);
         }
-        if places.iter().any(Option::is_none) {
+        if found.places.iter().any(Option::is_none) {
             self.ensure_counters(step, request, owners)?;
-            places = self.places(request, owners);
+            // What was added may have moved the others.
+            found = self.look(step.now, request, owners).unwrap_or(found);
         }
         self.ensure_record(step)?;
 
-        let mut counters = CounterValues::new();
-        for (hold, place) in request.holds.iter().zip(&places) {
+        for (index, hold) in request.holds.iter().enumerate() {
             // Every counter is there by now.
-            if let Some((subject, place)) = *place {
+            if let (Some(subject), Some(place)) =
+                (owners.of(hold.counter.scope), found.places[index])
+            {
                 let value = self.subjects.at_mut(subject).value_mut(place);
                 value.reserved = value.reserved.saturating_add(hold.amount);
-                counters.push(*value);
+                found.values[index] = *value;
             }
         }
         for subject in [Some(user), owners.tenant].into_iter().flatten() {
@@ -276,7 +280,7 @@ impl Shard {
         self.live.insert(live, step.now.saturating_add(request.ttl));
         Ok(Decision::Allowed(Allowed {
             reservation,
-            counters,
+            counters: found.values,
         }))
     }
 

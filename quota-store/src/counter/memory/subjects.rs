@@ -42,6 +42,7 @@ pub(super) struct Hashes {
 
 impl Hashes {
     /// Hashes the user and, if there is one, the tenant.
+    #[inline]
     pub(super) fn of(requester: &Requester, hasher: &RandomState) -> Self {
         let hash = |id: &str| hasher.hash_one(id.as_bytes());
         let user = hash(requester.user.as_str());
@@ -159,6 +160,21 @@ impl Entry {
         counters.iter().position(|counter| counter.is(key))
     }
 
+    /// The counter of a key, to change it; its place may well be `likely`.
+    #[inline]
+    pub(super) fn find_mut(
+        &mut self,
+        key: &CounterKey,
+        likely: usize,
+    ) -> Option<&mut CounterValue> {
+        let counters = self.counters.as_mut_slice();
+        let place = match counters.get(likely) {
+            Some(counter) if counter.is(key) => likely,
+            _ => counters.iter().position(|counter| counter.is(key))?,
+        };
+        Some(&mut counters[place].value)
+    }
+
     /// The counter at a place.
     #[inline]
     pub(super) fn value(&self, place: usize) -> CounterValue {
@@ -219,6 +235,8 @@ impl Entry {
 pub(super) struct Dropped {
     /// How many subjects.
     pub(super) subjects: usize,
+    /// How many of them were clients without a token.
+    pub(super) anonymous: usize,
     /// How many counters.
     pub(super) counters: usize,
 }
@@ -289,6 +307,9 @@ impl Subjects {
                     found.remove();
                 }
                 dropped.subjects += 1;
+                let is_anonymous =
+                    matches!(&entry.subject, Subject::User { user, .. } if user.is_anonymous());
+                dropped.anonymous += usize::from(is_anonymous);
             }
         }
         dropped

@@ -115,6 +115,29 @@ async fn new_subjects_are_refused_at_the_limit_and_old_ones_are_not() {
 }
 
 #[tokio::test]
+async fn clients_without_a_token_fill_a_tenth_at_most() {
+    let memory = Memory::with(&MemoryOptions::default().with_max_subjects(20));
+    let client = |number: u32| format!("{}10.0.0.{number}", UserId::ANONYMOUS_PREFIX);
+    for number in 0..2 {
+        let held = memory.reserve(&client(number)).await.unwrap();
+        memory.commit(held).await;
+    }
+    assert_eq!(
+        memory.reserve(&client(2)).await.err(),
+        Some(StoreErrorKind::Full)
+    );
+    for user in 0..18 {
+        memory.reserve(&user.to_string()).await.unwrap();
+    }
+    // A client that is known goes on, and one that was forgotten makes room.
+    memory.reserve(&client(0)).await.unwrap();
+    memory.clock.advance(Duration::from_hours(2));
+    memory.sweep_all();
+    let later = span(memory.clock.now(), Duration::from_hours(1));
+    memory.reserve_in(&client(2), later).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_counter_is_kept_as_long_as_its_window_and_the_memory_last() {
     let memory = Memory::with(&MemoryOptions::default().with_max_subjects(1));
     let held = memory.reserve("old").await.unwrap();
