@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 const USERS: usize = 1_000;
 const ROUNDS: usize = 7;
-const SECONDS: &str = "1s";
+const SECONDS: &str = "2s";
 const POOL: usize = 64;
 const LIMIT: u64 = 1 << 52;
 
