@@ -60,7 +60,7 @@ pub(crate) async fn admission(
     runtime: RequestRuntime,
     rule: usize,
     identified: Identified,
-) -> Result<Charge, Turned> {
+) -> Result<Box<Charge>, Turned> {
     let stopwatch = shared.metrics.stopwatch();
     let admitted = async {
         let refuse = |refusal| Refused {
@@ -82,7 +82,11 @@ pub(crate) async fn admission(
     let admitted = admitted.await;
     drop(stopwatch);
     match admitted {
-        Ok((identity, admitted)) => Ok(Charge::new(shared, runtime, rule, identity, admitted)),
+        Ok((identity, admitted)) => {
+            let charge = Charge::new(shared, runtime, rule, identity, admitted);
+            // It is moved through several states of a request, so a pointer is moved instead.
+            Ok(Box::new(charge))
+        }
         Err(refused) => Err(Turned { refused, runtime }),
     }
 }

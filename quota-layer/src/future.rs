@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What the rules, the identity and the store say of a request.
-pub(crate) type AdmissionFuture = BoxFuture<'static, Result<Charge, Turned>>;
+pub(crate) type AdmissionFuture = BoxFuture<'static, Result<Box<Charge>, Turned>>;
 
 /// A request that is turned away, under the configuration that it began with.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pin_project! {
             form: Form,
         },
         // Calling => Settling
-        Calling { #[pin] inner: F, charge: Charge },
+        Calling { #[pin] inner: F, charge: Box<Charge> },
         // Settling => done
         Settling {
             answer: Result<Res, E>,
@@ -146,7 +146,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes>,
 {
-    fn admitted(mut self: Pin<&mut Self>, admission: Result<Charge, Turned>) {
+    fn admitted(mut self: Pin<&mut Self>, admission: Result<Box<Charge>, Turned>) {
         let StateOwned::Admitting {
             mut service,
             mut request,

@@ -80,7 +80,7 @@ impl Charge {
     /// # Cancel safety
     ///
     /// Dropped at any point after the first poll, the settling goes on.
-    pub(crate) async fn settle(self, ending: Ending) -> Tell {
+    pub(crate) async fn settle(self: Box<Self>, ending: Ending) -> Tell {
         let _stopwatch = self.shared.metrics.stopwatch();
         let rule = &self.runtime.config.rules[self.rule];
         let when = self.runtime.config.settle(self.rule);
