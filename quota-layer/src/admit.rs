@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use quota_store::{
     Abort, Admission, Allowed, Decision, Denied, Holds, LetThrough, OnStoreFailure, Requester,
-    ReservationId, Reserve, Stale, Unavailable,
+    ReservationId, Reserve, Stale, Unavailable, UnixMillis,
 };
 
 use crate::{
@@ -130,11 +130,12 @@ impl Ask<'_> {
     ///
     /// Dropped at any point, what was or will be held is given back.
     pub(crate) async fn admit(self) -> Result<Admitted, Refused> {
-        let mut attempt = ReservationId::generate(self.shared.store.now());
+        let mut now = self.shared.store.now();
+        let mut attempt = ReservationId::generate(now);
         let mut lookup = Lookup::Cached;
         for _ in 0..MAX_ASKS {
             let answer = match self.resolve(lookup).await {
-                Ok(plans) => self.reserve(attempt, &plans).await,
+                Ok(plans) => self.reserve(attempt, now, &plans).await,
                 Err(refusal) => Answer::Refused(refusal),
             };
             match answer {
@@ -142,7 +143,8 @@ impl Ask<'_> {
                 Answer::Refused(refusal) => return Err(Refused { attempt, refusal }),
                 Answer::Again(again) => lookup = again,
             }
-            attempt = ReservationId::generate(self.shared.store.now());
+            now = self.shared.store.now();
+            attempt = ReservationId::generate(now);
         }
         tracing::error!(
             target: "quota::store",
@@ -161,13 +163,13 @@ impl Ask<'_> {
         plans::resolve(config, directory, self.identity, self.requester, lookup).await
     }
 
-    async fn reserve(&self, attempt: ReservationId, plans: &Resolved) -> Answer {
+    async fn reserve(&self, attempt: ReservationId, now: UnixMillis, plans: &Resolved) -> Answer {
         let config = &self.runtime.config;
         let table = self
             .runtime
             .charges
             .table(config, self.rule, plans.user, plans.tenant);
-        let request = Arc::new(self.request(attempt, plans, table));
+        let request = Arc::new(self.request(attempt, now, plans, table));
         let mut guard = Guard::new(&self.shared.settler, &request);
         let on_failure = match config.on_failure(self.rule) {
             OnFailure::Deny => OnStoreFailure::Deny,
@@ -207,9 +209,14 @@ impl Ask<'_> {
         }
     }
 
-    fn request(&self, id: ReservationId, plans: &Resolved, table: &ChargeTable) -> Reserve {
+    fn request(
+        &self,
+        id: ReservationId,
+        now: UnixMillis,
+        plans: &Resolved,
+        table: &ChargeTable,
+    ) -> Reserve {
         let store = &self.runtime.config.store;
-        let now = self.shared.store.now();
         // Twice the time-out bears with a clock that is known only as well as the last reply.
         let latest = store
             .reservation_ttl

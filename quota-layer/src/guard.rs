@@ -23,7 +23,7 @@ enum Stage {
     /// The store holds the units.
     Held(Arc<Reservation>, LiveKey),
     /// The head was a success: the units are charged, whatever happens now.
-    Committing(Arc<Commit>, LiveKey),
+    Committing(Commit, LiveKey),
     /// Settled, or somebody else's to settle.
     Over,
 }
@@ -72,11 +72,12 @@ impl Guard {
         store: &GuardedStore,
         amounts: Amounts,
     ) -> Result<Settled, StoreError> {
-        // Held => Committing
-        let Some((commit, key)) = self.begin_commit(amounts) else {
+        self.begin_commit(amounts);
+        let Stage::Committing(commit, key) = &self.stage else {
             return Ok(Settled::Already);
         };
-        let settled = store.commit(&commit).await?;
+        let key = *key;
+        let settled = store.commit(commit).await?;
         // Committing => Over
         self.stage = Stage::Over;
         self.settler.let_go(key);
@@ -85,9 +86,10 @@ impl Guard {
 
     /// Hands the charge to the settler, and waits only for a place in its queue.
     pub(crate) async fn commit_later(mut self, amounts: Amounts) {
-        // Held => Committing
-        if let Some((commit, key)) = self.begin_commit(amounts) {
-            self.settler.commit_later(commit, key).await;
+        self.begin_commit(amounts);
+        if let Stage::Committing(commit, key) = &self.stage {
+            let place = self.settler.place_for_commit().await;
+            place.take(commit.clone(), *key);
             // Committing => Over
             self.stage = Stage::Over;
         }
@@ -112,21 +114,18 @@ impl Guard {
         Ok(settled)
     }
 
-    fn begin_commit(&mut self, amounts: Amounts) -> Option<(Arc<Commit>, LiveKey)> {
-        match mem::replace(&mut self.stage, Stage::Over) {
+    fn begin_commit(&mut self, amounts: Amounts) {
+        self.stage = match mem::replace(&mut self.stage, Stage::Over) {
+            // Held => Committing
             Stage::Held(reservation, key) => {
-                let commit = Arc::new(Commit {
+                let commit = Commit {
                     reservation,
                     amounts,
-                });
-                self.stage = Stage::Committing(Arc::clone(&commit), key);
-                Some((commit, key))
+                };
+                Stage::Committing(commit, key)
             }
-            other => {
-                self.stage = other;
-                None
-            }
-        }
+            other => other,
+        };
     }
 }
 

@@ -21,7 +21,11 @@ use crate::{
 /// It closes when the handler has answered: what was reported by then is charged, and a later
 /// report is only a warning in the log.
 #[derive(Clone, Debug)]
-pub struct QuotaHandle(Arc<Inner>);
+pub struct QuotaHandle {
+    inner: Arc<Inner>,
+    /// The layers that charge the request, by the address of what their clones share.
+    layers: SmallVec<[usize; 2]>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -46,18 +50,35 @@ impl QuotaHandle {
         table: Arc<ChargeTable>,
         snapshot: Option<Snapshot>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            identity,
-            table,
-            snapshot,
-            reports: Mutex::default(),
-        }))
+        Self {
+            inner: Arc::new(Inner {
+                identity,
+                table,
+                snapshot,
+                reports: Mutex::default(),
+            }),
+            layers: SmallVec::new(),
+        }
+    }
+
+    /// This handle as one of the layer of that name, within the layers of an outer one.
+    pub(crate) fn of(mut self, outer: Option<&Self>, layer: usize) -> Self {
+        if let Some(outer) = outer {
+            self.layers.clone_from(&outer.layers);
+        }
+        self.layers.push(layer);
+        self
+    }
+
+    /// Whether the layer of that name charges the request.
+    pub(crate) fn is_of(&self, layer: usize) -> bool {
+        self.layers.contains(&layer)
     }
 
     /// Who makes the request.
     #[must_use]
     pub fn identity(&self) -> &QuotaIdentity {
-        &self.0.identity
+        &self.inner.identity
     }
 
     /// Every counter of the request as it stood when its units were reserved, this request's own
@@ -66,7 +87,7 @@ impl QuotaHandle {
     /// Empty where the request was let through uncounted.
     #[must_use]
     pub fn status(&self) -> Vec<QuotaStatus> {
-        self.0
+        self.inner
             .snapshot
             .iter()
             .flat_map(Snapshot::views)
@@ -78,7 +99,7 @@ impl QuotaHandle {
     /// be refused later.
     #[must_use]
     pub fn state(&self) -> QuotaState {
-        self.0
+        self.inner
             .snapshot
             .as_ref()
             .and_then(|snapshot| closest(snapshot.views()))
@@ -92,7 +113,7 @@ impl QuotaHandle {
     /// above 2^53 - 1 change nothing: each is an error in the log and a metric. A report after the
     /// handler has answered is a warning.
     pub fn report(&self, quota: &str, amount: i64) {
-        let counters = &self.0.table.counters;
+        let counters = &self.inner.table.counters;
         let counter = counters
             .iter()
             .find(|counter| counter.quota.as_str() == quota);
@@ -144,7 +165,7 @@ impl QuotaHandle {
     pub(crate) fn close(&self) -> Amounts {
         let mut reports = self.reports();
         reports.is_closed = true;
-        let counters = &self.0.table.counters;
+        let counters = &self.inner.table.counters;
         counters
             .iter()
             .map(|counter| {
@@ -156,7 +177,7 @@ impl QuotaHandle {
 
     fn reports(&self) -> std::sync::MutexGuard<'_, Reports> {
         // A panic elsewhere leaves whole sums behind: every change is one step.
-        self.0
+        self.inner
             .reports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -3,13 +3,8 @@
 use std::sync::Arc;
 
 use http::Request;
-use smallvec::SmallVec;
 
 use crate::{handle::QuotaHandle, route::Target, shared::Shared};
-
-/// Which layers charge a request already, by the address of what their clones share.
-#[derive(Clone, Debug, Default)]
-struct ChargedBy(SmallVec<[usize; 2]>);
 
 fn name_of(shared: &Arc<Shared>) -> usize {
     Arc::as_ptr(shared).addr()
@@ -17,19 +12,16 @@ fn name_of(shared: &Arc<Shared>) -> usize {
 
 /// Whether the same layer, further out, charges this request.
 pub(crate) fn is_charged_by<B>(shared: &Arc<Shared>, request: &Request<B>) -> bool {
-    request
-        .extensions()
-        .get::<ChargedBy>()
-        .is_some_and(|charged| charged.0.contains(&name_of(shared)))
+    let handle = request.extensions().get::<QuotaHandle>();
+    handle.is_some_and(|handle| handle.is_of(name_of(shared)))
 }
 
 /// Marks a request as charged, and lets its handler find the handle.
 pub(crate) fn mark<B>(shared: &Arc<Shared>, request: &mut Request<B>, handle: QuotaHandle) {
     let extensions = request.extensions_mut();
+    let outer = extensions.get::<QuotaHandle>();
+    let handle = handle.of(outer, name_of(shared));
     extensions.insert(handle);
-    let mut charged = extensions.remove::<ChargedBy>().unwrap_or_default();
-    charged.0.push(name_of(shared));
-    extensions.insert(charged);
 }
 
 /// What the rules are compared with.

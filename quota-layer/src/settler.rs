@@ -45,7 +45,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 enum Job {
     /// Until acknowledged; its reservation is renewed meanwhile.
-    Commit(Arc<Commit>, LiveKey),
+    Commit(Commit, LiveKey),
     /// Until acknowledged or expired.
     Release(Arc<Reservation>),
     /// Until acknowledged or expired.
@@ -54,7 +54,7 @@ enum Job {
 
 /// Hands settles to a tracked, bounded queue; clones share it.
 ///
-/// Nothing in it waits or does I/O but [`Settler::commit_later`] and [`Settler::drain`], so it can
+/// Nothing in it waits or does I/O but [`Settler::place_for_commit`] and [`Settler::drain`], so it can
 /// be used from `Drop`.
 #[derive(Clone, Debug)]
 pub(crate) struct Settler {
@@ -110,19 +110,15 @@ impl Settler {
     }
 
     /// Charges a reservation until that is acknowledged.
-    pub(crate) fn commit(&self, commit: Arc<Commit>, key: LiveKey) {
+    pub(crate) fn commit(&self, commit: Commit, key: LiveKey) {
         self.push(Job::Commit(commit, key));
     }
 
-    /// The same, waiting for a place in the queue where it is full.
-    pub(crate) async fn commit_later(&self, commit: Arc<Commit>, key: LiveKey) {
-        match self.jobs.reserve().await {
-            Ok(place) => {
-                let job = Job::Commit(commit, key);
-                self.tracked.began(&job);
-                place.send(job);
-            }
-            Err(_) => self.commit(commit, key),
+    /// A place in the queue for a commit, waited for where the queue is full.
+    pub(crate) async fn place_for_commit(&self) -> Place<'_> {
+        Place {
+            settler: self,
+            permit: self.jobs.reserve().await.ok(),
         }
     }
 
@@ -169,6 +165,27 @@ impl Settler {
                 unacknowledged_commits = self.unacknowledged(),
                 "the counter store did not acknowledge everything before the shutdown"
             );
+        }
+    }
+}
+
+/// A place in the queue.
+pub(crate) struct Place<'a> {
+    settler: &'a Settler,
+    /// `None` where the worker is gone.
+    permit: Option<mpsc::Permit<'a, Job>>,
+}
+
+impl Place<'_> {
+    /// Charges a reservation until that is acknowledged.
+    pub(crate) fn take(self, commit: Commit, key: LiveKey) {
+        match self.permit {
+            Some(permit) => {
+                let job = Job::Commit(commit, key);
+                self.settler.tracked.began(&job);
+                permit.send(job);
+            }
+            None => self.settler.commit(commit, key),
         }
     }
 }

@@ -23,6 +23,9 @@ use crate::StoreErrorKind;
 pub(super) const MOST_GATHERED: usize = 64;
 /// The most calls in flight.
 const MOST_CALLS: usize = 4;
+/// The most calls in flight before one that is not full waits: the next is under way to Redis
+/// while it runs the last.
+const PARTIAL_CALLS: usize = 2;
 /// How many operations may wait for a call.
 const MOST_WAITING: usize = 64 * MOST_GATHERED;
 
@@ -151,7 +154,7 @@ impl Gatherer {
     }
 }
 
-/// Sends at once when no call is in flight, and gathers what comes while one is. Full calls do not
+/// Sends at once when hardly a call is in flight, and gathers what comes while some are. Full calls do not
 /// wait for each other.
 async fn send_all(
     link: Arc<Link>,
@@ -175,7 +178,7 @@ async fn send_all(
         let may_send = match batch.len() {
             0 => false,
             MOST_GATHERED => calls.len() < MOST_CALLS,
-            _ => calls.is_empty(),
+            _ => calls.len() < PARTIAL_CALLS,
         };
         if may_send {
             let jobs = std::mem::replace(&mut batch, Vec::with_capacity(MOST_GATHERED));

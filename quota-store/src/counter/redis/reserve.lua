@@ -94,6 +94,26 @@ local function misfits(numbers, count)
   return places
 end
 
+-- How many reservations the user has, and what does not fit: an empty list if that are too many.
+local function decide(user, numbers, count, most)
+  local in_flight = tonumber(user[2] or 0)
+  if in_flight >= most then
+    return in_flight, {}
+  end
+  return in_flight, misfits(numbers, count)
+end
+
+-- Whether a partition has reservations that have expired.
+local function has_expired(index)
+  if is_reaped[index] then
+    return false
+  end
+  local first = earliest(index)
+  local is_expired = first and first <= now
+  is_reaped[index] = not is_expired
+  return is_expired
+end
+
 -- Adds the holds from one place to another to `reserved`.
 local function hold(key, writes, length, is_new, from, to, values, offset, fields, expiry)
   for i = from, to do
@@ -154,13 +174,7 @@ local function reserve(item)
   if not stale and (now < from or now >= till) then
     stale = { 4 }
   end
-  local is_expired = false
-  if not is_reaped[index] then
-    local first = earliest(index)
-    is_expired = first and first <= now
-    is_reaped[index] = not is_expired
-  end
-  if stale or is_expired or user_generation or tenant_generation then
+  if stale or user_generation or tenant_generation then
     -- 2. A copy of an earlier send goes first. Elsewhere the index itself tells.
     local live = copy(index, member, ttl, epoch, count)
     if live then
@@ -177,30 +191,30 @@ local function reserve(item)
     end
   end
 
-  -- 5. What has expired does not count.
-  if is_expired and reap_budget > 0 then
-    reap_budget = reap_budget - reap(index, min(64, reap_budget))
-    local first = earliest(index)
-    is_expired = first and first <= now
-    is_reaped[index] = not is_expired
-    user = read_user(user_key, fields, user_count)
-    tenant = read_tenant(tenant_key, fields + user_count, count - user_count, tenant_known)
-    parse_all(user, tenant, user_count, count)
-  end
-
   -- 6. Does it fit?
-  local in_flight = tonumber(user[2] or 0)
-  local is_crowded = in_flight >= most
-  local places = is_crowded and {} or misfits(numbers, count)
+  local in_flight, places = decide(user, numbers, count, most)
   if places then
     local live = copy(index, member, ttl, epoch, count)
     if live then
       return live
     end
-    if is_expired then
-      return { 6 }
+    -- 5. What has expired denies nobody. Where everything fits the sweep is soon enough.
+    if has_expired(index) then
+      if reap_budget == 0 then
+        return { 6 }
+      end
+      reap_budget = reap_budget - reap(index, min(64, reap_budget))
+      user = read_user(user_key, fields, user_count)
+      tenant = read_tenant(tenant_key, fields + user_count, count - user_count, tenant_known)
+      parse_all(user, tenant, user_count, count)
+      in_flight, places = decide(user, numbers, count, most)
+      if places and has_expired(index) then
+        return { 6 }
+      end
     end
-    return with_counters({ 2, #places, unpack(places) }, count)
+    if places then
+      return with_counters({ 2, #places, unpack(places) }, count)
+    end
   end
 
   -- 7. It does. Adding the member tells a copy of an earlier send, too.
