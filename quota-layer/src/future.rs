@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -64,7 +63,6 @@ pin_project! {
         // Settling => done
         Settling {
             answer: Result<Res, E>,
-            runtime: RequestRuntime,
             settling: BoxFuture<'static, Tell>,
         },
         // Refused => done
@@ -176,7 +174,6 @@ where
         });
         self.set(Self::Settling {
             answer,
-            runtime: Arc::clone(&charge.runtime),
             settling: Box::pin(charge.settle(ending)),
         });
     }
@@ -185,14 +182,11 @@ where
         self: Pin<&mut Self>,
         tell: &Tell,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let StateOwned::Settling {
-            answer, runtime, ..
-        } = self.project_replace(Self::Done)
-        else {
+        let StateOwned::Settling { answer, .. } = self.project_replace(Self::Done) else {
             unreachable!("only a settling future is settled");
         };
         answer.map(|mut response| {
-            tell.write(&runtime, response.headers_mut());
+            tell.write(response.headers_mut());
             response.map(ResponseBody::inner)
         })
     }

@@ -68,7 +68,7 @@ impl Guard {
     ///
     /// Dropped at any point, the units are charged all the same.
     pub(crate) async fn commit(
-        mut self,
+        &mut self,
         store: &GuardedStore,
         amounts: Amounts,
     ) -> Result<Settled, StoreError> {
@@ -85,7 +85,7 @@ impl Guard {
     }
 
     /// Hands the charge to the settler, and waits only for a place in its queue.
-    pub(crate) async fn commit_later(mut self, amounts: Amounts) {
+    pub(crate) async fn commit_later(&mut self, amounts: Amounts) {
         self.begin_commit(amounts);
         if let Stage::Committing(commit, key) = &self.stage {
             let place = self.settler.place_for_commit().await;
@@ -102,7 +102,7 @@ impl Guard {
     /// # Cancel safety
     ///
     /// Dropped at any point, the units are given back all the same.
-    pub(crate) async fn release(mut self, store: &GuardedStore) -> Result<Settled, StoreError> {
+    pub(crate) async fn release(&mut self, store: &GuardedStore) -> Result<Settled, StoreError> {
         let Stage::Held(reservation, key) = &self.stage else {
             return Ok(Settled::Already);
         };
@@ -127,11 +127,11 @@ impl Guard {
             other => other,
         };
     }
-}
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // Must not panic, wait, or spawn: the runtime may be shutting down.
+    /// Hands whatever is left to settle to the settler.
+    ///
+    /// It does not panic, wait or spawn: the runtime may be shutting down.
+    pub(crate) fn hand_over(&mut self) {
         match mem::replace(&mut self.stage, Stage::Over) {
             Stage::Asking(request) => self.settler.abort(request),
             Stage::Held(reservation, key) => {
@@ -141,5 +141,11 @@ impl Drop for Guard {
             Stage::Committing(commit, key) => self.settler.commit(commit, key),
             Stage::Over => {}
         }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }

@@ -123,7 +123,8 @@ impl Identified {
             Self::Refused(refusal) => Err(refusal),
             #[cfg(feature = "jwt")]
             Self::Waiting(jwt, token) => {
-                let identified = jwt.identify_token(&token).await;
+                // Seldom needed, and large: kept out of the future of every request.
+                let identified = Box::pin(jwt.identify_token(&token)).await;
                 identified.map_err(|failure| match failure {
                     IdentifyFailure::Unauthenticated(refused) => Refusal::Unauthenticated(refused),
                     IdentifyFailure::Unavailable => Refusal::Unavailable {

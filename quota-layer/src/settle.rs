@@ -8,7 +8,6 @@ use quota_store::{Amounts, CounterValues, Settled, UnixMillis};
 use crate::{
     admit::{Admitted, Passage},
     config::Settle,
-    guard::Guard,
     handle::QuotaHandle,
     headers::{self, Told},
     identity::QuotaIdentity,
@@ -39,13 +38,12 @@ pub(crate) enum Ending {
     Failed,
 }
 
-/// What the headers of the response tell.
+/// A request that is settled, and what the headers of its response tell.
 #[derive(Debug)]
-pub(crate) enum Tell {
-    /// The counters as they are now.
-    Counters(Snapshot, UnixMillis),
-    /// That the request was let through uncounted.
-    Unavailable,
+pub(crate) struct Tell {
+    charge: Box<Charge>,
+    /// The store's time.
+    now: UnixMillis,
 }
 
 impl Charge {
@@ -80,59 +78,38 @@ impl Charge {
     /// # Cancel safety
     ///
     /// Dropped at any point after the first poll, the settling goes on.
-    pub(crate) async fn settle(self: Box<Self>, ending: Ending) -> Tell {
-        let _stopwatch = self.shared.metrics.stopwatch();
+    pub(crate) async fn settle(mut self: Box<Self>, ending: Ending) -> Tell {
         let rule = &self.runtime.config.rules[self.rule];
-        let when = self.runtime.config.settle(self.rule);
         let is_success = match ending {
             Ending::Answered(status) => rule.success.contains(status.as_u16()),
             Ending::Failed => false,
         };
         // Nothing that is reported from here on is charged.
         let amounts = self.tally.handle().close();
-        match self.passage {
+        if is_success {
+            self.commit(amounts).await;
+        } else {
+            self.release().await;
+        }
+        let now = self.shared.store.now();
+        Tell { charge: self, now }
+    }
+
+    async fn commit(&mut self, amounts: Amounts) {
+        let _stopwatch = self.shared.metrics.stopwatch();
+        let (guard, snapshot) = match &mut self.passage {
+            Passage::Held { guard, snapshot } => (guard, snapshot),
             Passage::LetThrough(through) => {
-                // A ticket that is dropped gives its units back.
-                if let Some(ticket) = through.ticket.filter(|_| is_success) {
+                if let Some(ticket) = through.ticket.take() {
                     ticket.commit(&amounts);
                 }
-                Tell::Unavailable
+                return;
             }
-            Passage::Held { guard, snapshot } => {
-                let settling = Settling {
-                    shared: &self.shared,
-                    tally: self.tally,
-                    snapshot,
-                };
-                if is_success {
-                    let rule_name = || rule_name(&self.runtime.config, self.rule);
-                    settling.commit(guard, amounts, when, rule_name).await
-                } else {
-                    settling.release(guard, when).await
-                }
-            }
-        }
-    }
-}
-
-struct Settling<'a> {
-    shared: &'a Shared,
-    tally: Tally,
-    snapshot: Snapshot,
-}
-
-impl Settling<'_> {
-    async fn commit(
-        mut self,
-        guard: Guard,
-        amounts: Amounts,
-        when: Settle,
-        rule: impl FnOnce() -> String,
-    ) -> Tell {
+        };
         let attempt = guard.attempt();
         // It is charged from here on, also where the client does not wait for the head.
         self.tally.charged(Outcome::Committed, &amounts);
-        let settled = match when {
+        let settled = match self.runtime.config.settle(self.rule) {
             Settle::Background => {
                 guard.commit_later(amounts.clone()).await;
                 None
@@ -140,88 +117,84 @@ impl Settling<'_> {
             // What is not acknowledged is sent again by the settler until it is.
             Settle::BeforeResponse => guard.commit(&self.shared.store, amounts.clone()).await.ok(),
         };
-        match settled {
-            Some(Settled::Done(values)) => self.snapshot.values = values,
+        snapshot.values = match settled {
+            Some(Settled::Done(values)) => values,
             Some(Settled::Late(values)) => {
-                self.snapshot.values = values;
                 self.tally.charged(Outcome::Late, &amounts);
+                values
             }
             Some(Settled::TooOld) => {
-                self.snapshot.values = self.expected(None);
                 self.tally.charged(Outcome::Expired, &amounts);
                 tracing::error!(
                     target: "quota::commit",
                     "a request ran for longer than the store remembers it, and was not charged"
                 );
+                expected(snapshot, None)
             }
-            Some(Settled::Already) | None => {
-                self.snapshot.values = self.expected(Some(&amounts));
-            }
-        }
+            Some(Settled::Already) | None => expected(snapshot, Some(&amounts)),
+        };
         if let Some(attempt) = attempt {
+            let rule = || rule_name(&self.runtime.config, self.rule);
             logs::committed(attempt, rule, &amounts);
         }
-        self.tell()
     }
 
-    async fn release(mut self, guard: Guard, when: Settle) -> Tell {
-        let settled = match when {
+    async fn release(&mut self) {
+        let _stopwatch = self.shared.metrics.stopwatch();
+        let (guard, snapshot) = match &mut self.passage {
+            Passage::Held { guard, snapshot } => (guard, snapshot),
+            Passage::LetThrough(through) => {
+                // A ticket that is dropped gives its units back.
+                drop(through.ticket.take());
+                return;
+            }
+        };
+        let settled = match self.runtime.config.settle(self.rule) {
             Settle::Background => {
-                drop(guard);
+                guard.hand_over();
                 None
             }
             Settle::BeforeResponse => guard.release(&self.shared.store).await.ok(),
         };
-        self.snapshot.values = match settled {
+        snapshot.values = match settled {
             Some(Settled::Done(values) | Settled::Late(values)) => values,
-            Some(Settled::Already | Settled::TooOld) | None => self.expected(None),
+            Some(Settled::Already | Settled::TooOld) | None => expected(snapshot, None),
         };
-        self.tell()
     }
+}
 
-    /// The counters as they will be once `charged`, or nothing, is.
-    fn expected(&self, charged: Option<&Amounts>) -> CounterValues {
-        let counters = self
-            .snapshot
-            .values
-            .iter()
-            .zip(&self.tally.table().counters);
-        counters
-            .enumerate()
-            .map(|(place, (value, counter))| {
-                let mut value = *value;
-                value.reserved = value.reserved.saturating_sub(counter.amount);
-                if let Some(charged) = charged {
-                    value.used = value.used.saturating_add(charged[place]);
-                }
-                value
-            })
-            .collect()
-    }
-
-    fn tell(self) -> Tell {
-        Tell::Counters(self.snapshot, self.shared.store.now())
-    }
+/// The counters as they will be once `charged`, or nothing, is.
+fn expected(snapshot: &Snapshot, charged: Option<&Amounts>) -> CounterValues {
+    let counters = snapshot.values.iter().zip(&snapshot.table.counters);
+    counters
+        .enumerate()
+        .map(|(place, (value, counter))| {
+            let mut value = *value;
+            value.reserved = value.reserved.saturating_sub(counter.amount);
+            if let Some(charged) = charged {
+                value.used = value.used.saturating_add(charged[place]);
+            }
+            value
+        })
+        .collect()
 }
 
 impl Tell {
     /// Writes the headers of the response, in place of whatever the handler said there.
-    pub(crate) fn write(&self, runtime: &RequestRuntime, response: &mut HeaderMap) {
-        let responses = &runtime.config.responses;
+    pub(crate) fn write(&self, response: &mut HeaderMap) {
+        let responses = &self.charge.runtime.config.responses;
         headers::strip(response, responses);
-        match self {
-            Self::Unavailable => headers::write_unavailable(response, responses),
-            Self::Counters(snapshot, now) => {
-                if let Some(about) = closest(snapshot.views()) {
-                    let told = Told {
-                        about,
-                        all: snapshot.views(),
-                        now: *now,
-                        wait_seconds: None,
-                    };
-                    headers::write(response, responses, told);
-                }
-            }
+        let Passage::Held { snapshot, .. } = &self.charge.passage else {
+            return headers::write_unavailable(response, responses);
+        };
+        if let Some(about) = closest(snapshot.views()) {
+            let told = Told {
+                about,
+                all: snapshot.views(),
+                now: self.now,
+                wait_seconds: None,
+            };
+            headers::write(response, responses, told);
         }
     }
 }

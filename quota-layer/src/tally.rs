@@ -33,10 +33,6 @@ impl Tally {
         }
     }
 
-    pub(crate) fn table(&self) -> &ChargeTable {
-        &self.table
-    }
-
     pub(crate) fn handle(&self) -> &QuotaHandle {
         &self.handle
     }

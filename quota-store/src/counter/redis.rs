@@ -193,7 +193,7 @@ impl RedisCounterStore {
                     // It may have run: the claim stays as sent until it goes out again.
                     is_second = true;
                     sends = Sends::Repeated;
-                    self.link.ready().await;
+                    Box::pin(self.link.ready()).await;
                     claim.repeat();
                     continue;
                 }
@@ -208,7 +208,8 @@ impl RedisCounterStore {
                     } else if is_second {
                         // The first copy may be on its way, and fit when it arrives.
                         let abort = items::ending(&Ending::Abort(request), &address, &order);
-                        let aborted = self.endings.ask(abort, &Claim::default()).await;
+                        let claim = Claim::default();
+                        let aborted = Box::pin(self.endings.ask(abort, &claim)).await;
                         aborted.map_err(Failure::after_a_send)?;
                     }
                     return Ok(decision);

@@ -97,14 +97,14 @@ pub(super) struct Item {
 #[derive(Debug, Default)]
 pub(super) struct Words {
     bytes: Vec<u8>,
-    ends: SmallVec<[usize; 24]>,
+    ends: SmallVec<[u32; 12]>,
 }
 
 impl Words {
     pub(super) fn push(&mut self, word: impl Display) -> &mut Self {
         // Writing to memory does not fail.
         drop(write!(self.bytes, "{word}"));
-        self.ends.push(self.bytes.len());
+        self.end_word();
         self
     }
 
@@ -113,8 +113,14 @@ impl Words {
         for number in numbers {
             self.bytes.extend_from_slice(&number.to_le_bytes());
         }
-        self.ends.push(self.bytes.len());
+        self.end_word();
         self
+    }
+
+    fn end_word(&mut self) {
+        // The largest operation has a thousand counters, far below four gigabytes.
+        self.ends
+            .push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -123,7 +129,8 @@ impl Words {
 
     fn write_to(&self, command: &mut Cmd) {
         let mut from = 0;
-        for &end in &self.ends {
+        for end in &self.ends {
+            let end = usize::try_from(*end).unwrap_or(usize::MAX);
             command.write_arg(&self.bytes[from..end]);
             from = end;
         }
