@@ -26,5 +26,11 @@ pub use servers::{RedisServer, shared_redis, unique_prefix};
 
 /// The guides of `docs/`, so that their examples compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/contributing.md")]
-pub mod guides {}
+pub mod guides {
+    #[doc = include_str!("../../docs/contributing.md")]
+    pub mod contributing {}
+    #[doc = include_str!("../../docs/getting-started.md")]
+    pub mod getting_started {}
+    #[doc = include_str!("../../README.md")]
+    pub mod readme {}
+}
