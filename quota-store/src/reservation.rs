@@ -65,7 +65,7 @@ pub enum KnownGeneration {
     /// From a cache: a store that knows none, or another, answers [`crate::Stale::Plan`].
     Cached(Generation),
     /// Loaded just now: a store that knows none, or an older one, takes this one; one that knows a
-    /// newer answers [`Stale::Plan`].
+    /// newer answers [`crate::Stale::Plan`].
     Fresh(Generation),
 }
 
