@@ -45,6 +45,15 @@ pin_project! {
     }
 }
 
+/// What waits until the request is admitted, apart so that futures of requests that pass stay
+/// small.
+struct Waiting<S, ReqBody> {
+    /// The instance that was polled ready.
+    service: S,
+    request: Request<ReqBody>,
+    form: Form,
+}
+
 pin_project! {
     #[project = StateProj]
     #[project_replace = StateOwned]
@@ -53,10 +62,8 @@ pin_project! {
         Passing { #[pin] inner: F },
         // Admitting => Calling | done
         Admitting {
-            service: S,
-            request: Request<ReqBody>,
+            waiting: Box<Waiting<S, ReqBody>>,
             admission: AdmissionFuture,
-            form: Form,
         },
         // Calling => Settling
         Calling { #[pin] inner: F, charge: Box<Charge> },
@@ -81,7 +88,7 @@ where
         }
     }
 
-    pub(crate) const fn admitting(
+    pub(crate) fn admitting(
         service: S,
         request: Request<ReqBody>,
         admission: AdmissionFuture,
@@ -89,10 +96,12 @@ where
     ) -> Self {
         Self {
             state: State::Admitting {
-                service,
-                request,
+                waiting: Box::new(Waiting {
+                    service,
+                    request,
+                    form,
+                }),
                 admission,
-                form,
             },
         }
     }
@@ -145,15 +154,15 @@ where
     ResBody: Body<Data = Bytes>,
 {
     fn admitted(mut self: Pin<&mut Self>, admission: Result<Box<Charge>, Turned>) {
-        let StateOwned::Admitting {
-            mut service,
-            mut request,
-            form,
-            ..
-        } = self.as_mut().project_replace(Self::Done)
+        let StateOwned::Admitting { waiting, .. } = self.as_mut().project_replace(Self::Done)
         else {
             return;
         };
+        let Waiting {
+            mut service,
+            mut request,
+            form,
+        } = *waiting;
         let next = match admission {
             Ok(charge) => {
                 request::mark(&charge.shared, &mut request, charge.handle().clone());
