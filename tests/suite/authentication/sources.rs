@@ -172,6 +172,14 @@ async fn visitors_are_counted_by_address(store: Store) {
     assert_eq!(status(&app, unknown).await, 401);
 }
 
+// The visitors' plan was looked for as if a token had claimed it, and so missed where claims do not
+// decide.
+async fn visitors_have_their_plan_wherever_plans_come_from(store: Store) {
+    let app = open(store, "plan_from = [\"assignment\", \"default\"]").await;
+    let response = send(&app, from("203.0.113.1", "")).await;
+    assert_eq!(header(&response, "x-quota-plan"), "visitor");
+}
+
 async fn trusted_proxies_tell_the_visitors_address(store: Store) {
     let app = open(store, "trusted_proxies = [\"10.0.0.0/8\"]").await;
     let ask = async |address, forwarded| status(&app, from(address, forwarded)).await;
@@ -210,6 +218,7 @@ on_both_stores!(
     a_middleware_outside_puts_the_identity_in,
     cookies_and_websocket_protocols_carry_tokens,
     visitors_are_counted_by_address,
+    visitors_have_their_plan_wherever_plans_come_from,
     trusted_proxies_tell_the_visitors_address,
     a_visitor_never_shares_a_counter_with_a_user,
 );
