@@ -134,6 +134,22 @@ local function keep_until(fields, from, to, hold_until)
   return latest + memory
 end
 
+-- Writes the first `length` of `writes`, which is used again for each item. A hash with a field
+-- that is new is kept for as long as the fields from one place of ARGV to another say.
+local function write_counters(key, writes, length, is_new, from, to, hold_until)
+  if length == 0 then
+    return
+  end
+  for i = #writes, length + 1, -1 do
+    writes[i] = nil
+  end
+  if is_new then
+    write_new(key, writes, keep_until(ARGV, from, to, hold_until))
+  else
+    call('HSET', key, unpack(writes))
+  end
+end
+
 local function epoch_of(key, candidate)
   local epoch = call('GET', key)
   if not epoch then

@@ -127,17 +127,7 @@ local function hold(key, writes, length, is_new, from, to, values, offset, field
       length = length + 2
     end
   end
-  if length == 0 then
-    return
-  end
-  for i = #writes, length + 1, -1 do
-    writes[i] = nil
-  end
-  if is_new then
-    write_new(key, writes, keep_until(ARGV, fields + from - 1, fields + to - 1, expiry))
-  else
-    call('HSET', key, unpack(writes))
-  end
+  write_counters(key, writes, length, is_new, fields + from - 1, fields + to - 1, expiry)
 end
 
 local function reserve(item)
