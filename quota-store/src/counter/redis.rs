@@ -33,7 +33,7 @@ use connector::Connector;
 use failure::Failure;
 use gather::{Answer, Claim, Gatherer};
 use items::{Ending, Order};
-use keys::Address;
+use keys::{Address, Partitions};
 use link::Link;
 use replies::Outcome;
 use script::{Item, Script, Scripts, Words};
@@ -64,7 +64,7 @@ pub struct RedisCounterStore {
     offset: AtomicI64,
     /// The epoch of each partition; 0 where it is not known.
     epochs: Box<[AtomicU64]>,
-    prefix: String,
+    partitions: Partitions,
     timeout: Duration,
     memory: Duration,
     _tasks: Tasks,
@@ -124,15 +124,15 @@ impl RedisCounterStore {
             clock,
             offset: AtomicI64::new(0),
             epochs: (0..keys::PARTITIONS).map(|_| AtomicU64::new(0)).collect(),
-            prefix,
+            partitions: Partitions::new(&prefix),
             timeout,
             memory,
             _tasks: tasks,
         })
     }
 
-    fn address(&self, requester: &Requester) -> Address {
-        Address::of(&self.prefix, requester)
+    fn address<'a>(&'a self, requester: &'a Requester) -> Address<'a> {
+        Address::of(&self.partitions, requester)
     }
 
     /// Keeps the difference of the clocks.
@@ -157,10 +157,8 @@ impl RedisCounterStore {
 
     /// Runs a script for one operation that is not gathered.
     async fn ask(&self, script: &Script, head: &Words, item: &Item) -> Result<Answer, Failure> {
-        let values = self.link.run(script, head, std::iter::once(item)).await?;
-        let answer = Answer::all(values)?
-            .next()
-            .unwrap_or_else(|| Err(Failure::unreadable("an item")))?;
+        let answer = self.link.run(script, head, std::iter::once(item)).await?;
+        let answer = Answer::one(&answer)?;
         self.learn_time(answer.now);
         Ok(answer)
     }
@@ -201,7 +199,7 @@ impl RedisCounterStore {
                 outcome => outcome?,
             };
             self.learn_time(answer.now);
-            match replies::outcome(answer, request, &order, sends)? {
+            match replies::outcome(&answer, request, &order, sends)? {
                 Outcome::Decided(decision) => {
                     if let Decision::Allowed(allowed) = &decision {
                         self.learn_epoch(address.partition, allowed.reservation.epoch.0);
@@ -233,7 +231,7 @@ impl RedisCounterStore {
             let item = items::ending(&ending, &self.address(&request.requester), &order);
             let answer = self.endings.ask(item, &claim).await?;
             self.learn_time(answer.now);
-            replies::settled(answer, &order)
+            replies::settled(&answer, &order)
         };
         self.bounded(&claim, work).await
     }
@@ -253,14 +251,14 @@ impl RedisCounterStore {
         let mut head = Words::default();
         head.push(items::duration_millis(self.memory))
             .push(items.len());
-        let values = self
+        let answers = self
             .link
             .run(&self.scripts.renew, &head, items.iter())
             .await?;
-        for answer in Answer::all(values)? {
+        for answer in Answer::all(&answers)? {
             let answer = answer?;
             self.learn_time(answer.now);
-            renewed.push(replies::renewed(answer)?);
+            renewed.push(replies::renewed(&answer)?);
         }
         Ok(())
     }
@@ -278,7 +276,7 @@ impl RedisCounterStore {
             let answer = self
                 .ask(&self.scripts.read, &Words::default(), &item)
                 .await?;
-            if let Some(values) = replies::read(answer, &order)? {
+            if let Some(values) = replies::read(&answer, &order)? {
                 return Ok(values);
             }
             sweep::sweep_partition(&self.link, &self.scripts.sweep, &address, self.memory).await?;
@@ -364,7 +362,7 @@ impl CounterStore for RedisCounterStore {
             let item = items::administration(operation, &self.address(&operation.requester));
             let head = items::head(self.memory);
             let answer = self.ask(&self.scripts.administer, &head, &item).await?;
-            replies::administered(answer)
+            replies::administered(&answer)
         };
         self.bounded(&Claim::sent(), work).await
     }
@@ -375,8 +373,8 @@ impl CounterStore for RedisCounterStore {
             let mut head = items::head(self.memory);
             head.push(0);
             let nothing = std::iter::empty();
-            let values = self.link.run(&self.scripts.reserve, &head, nothing).await?;
-            Answer::all(values).map(|_| ())
+            let answer = self.link.run(&self.scripts.reserve, &head, nothing).await?;
+            Answer::all(&answer).map(|_| ())
         };
         self.bounded(&Claim::sent(), work).await
     }

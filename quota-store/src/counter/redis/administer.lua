@@ -3,8 +3,7 @@
 -- KEYS: epoch, marker of the operation, hash of the subject.
 -- ARGV: memory of the store in ms, candidate epoch, act (`s` set used, `a` add to used,
 --   `g` advance the generation), field (empty for `g`), amount, difference or generation.
--- Result: now, then {1, used before, used after, reserved}; {2, generation}; {3} already;
---   {-1, text} unreadable.
+-- Result: 1: used before, used after, reserved; 2: the generation as text; 3 already.
 -- Atomicity: one step; it reads and validates everything before it writes.
 
 local DAY_MS = 86400000
@@ -13,18 +12,18 @@ local function administer()
   local marker, key = KEYS[2], KEYS[3]
   local act, field, operand = ARGV[3], ARGV[4], ARGV[5]
   if call('EXISTS', marker) == 1 then
-    return { 3 }
+    return packed(3, {}, 0)
   end
   local reply
   if act == 'g' then
     local stored = call('HGET', key, 'g')
     local generation = operand
-    if stored and not later(operand, stored) then
+    if stored and not rare().later(operand, stored) then
       generation = stored
     end
-    epoch_of(KEYS[1], ARGV[2])
-    write_new(key, { 'g', generation }, now + memory)
-    reply = { 2, generation }
+    epoch_of(KEYS[1])
+    rare().write_new(key, { 'g', generation }, 2, now + memory)
+    reply = packed_text(2, {}, generation)
   else
     local value = call('HGET', key, field)
     local before, reserved = parse(value)
@@ -36,13 +35,14 @@ local function administer()
         after = math.max(before + after, 0)
       end
     end
-    epoch_of(KEYS[1], ARGV[2])
+    epoch_of(KEYS[1])
     if value then
       call('HSET', key, field, render(after, reserved))
     elseif after > 0 then
-      write_new(key, { field, render(after, reserved) }, keep_until({ field }, 1, 1, now))
+      local until_ms = rare().keep_until({ field }, 1, 1, now)
+      rare().write_new(key, { field, render(after, reserved) }, 2, until_ms)
     end
-    reply = { 1, before, after, reserved }
+    reply = packed(1, { before, after, reserved }, 3)
   end
   call('SET', marker, '', 'PX', DAY_MS)
   return reply

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use redis::{FromRedisValue as _, Value};
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -29,39 +29,68 @@ const PARTIAL_CALLS: usize = 2;
 /// How many operations may wait for a call.
 const MOST_WAITING: usize = 64 * MOST_GATHERED;
 
-/// What a script answered to one operation.
+/// What a script answered to one operation; `common.lua` says how it is written.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The store's time in milliseconds.
     pub(super) now: u64,
-    pub(super) fields: Vec<Value>,
+    pub(super) code: u8,
+    /// The numbers, then the text.
+    pub(super) body: SmallVec<[u8; 40]>,
 }
 
 impl Answer {
-    /// Takes an answer of a script apart, which is `now` and then one array per item.
+    const UNREADABLE: u8 = 255;
+
+    /// Takes an answer of a script apart.
     pub(super) fn all(
-        values: Vec<Value>,
+        answer: &[u8],
     ) -> Result<impl Iterator<Item = Result<Self, Failure>>, Failure> {
-        let mut values = values.into_iter();
-        let now = values
-            .next()
-            .and_then(|now| u64::from_redis_value(now).ok())
+        let (now, mut rest) = answer
+            .split_first_chunk()
             .ok_or_else(|| Failure::unreadable("its time"))?;
-        Ok(values.map(move |value| match value {
-            Value::Array(fields) => Self { now, fields }.readable(),
-            _ => Err(Failure::unreadable("an array for each item")),
+        let now = u64::from_le_bytes(*now);
+        Ok(std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let item = split_item(&mut rest).ok_or_else(|| Failure::unreadable("whole items"));
+            Some(item.and_then(|(code, body)| {
+                Self {
+                    now,
+                    code,
+                    body: body.into(),
+                }
+                .readable()
+            }))
         }))
     }
 
+    /// Takes the answer to one operation apart.
+    pub(super) fn one(answer: &[u8]) -> Result<Self, Failure> {
+        Self::all(answer)?
+            .next()
+            .unwrap_or_else(|| Err(Failure::unreadable("an item")))
+    }
+
     fn readable(self) -> Result<Self, Failure> {
-        match self.fields.as_slice() {
-            [Value::Int(-1), text, ..] => Err(Failure::new(
+        if self.code == Self::UNREADABLE {
+            let text = String::from_utf8_lossy(&self.body);
+            return Err(Failure::new(
                 StoreErrorKind::Corrupt,
                 format!("Redis holds something unreadable: {text:?}"),
-            )),
-            _ => Ok(self),
+            ));
         }
+        Ok(self)
     }
+}
+
+/// The code and the body of the next item.
+fn split_item<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (length, after) = rest.split_first_chunk()?;
+    let (item, after) = after.split_at_checked(u16::from_le_bytes(*length).into())?;
+    *rest = after;
+    item.split_first().map(|(code, body)| (*code, body))
 }
 
 /// Whether an operation was sent, as the one who waits and the one who sends both must know.
@@ -197,14 +226,12 @@ async fn send(link: &Link, script: &Script, head: &impl Fn(usize) -> Words, mut 
     }
     let items = batch.iter().map(|job| &job.item);
     let outcome = link.run(script, &head(batch.len()), items).await;
-    reply_all(batch, outcome.and_then(Answer::all));
+    reply_all(batch, &outcome);
 }
 
-fn reply_all(
-    batch: Vec<Job>,
-    outcome: Result<impl Iterator<Item = Result<Answer, Failure>>, Failure>,
-) {
-    match outcome {
+fn reply_all(batch: Vec<Job>, outcome: &Result<Vec<u8>, Failure>) {
+    let answers = outcome.as_ref().map_err(Failure::clone);
+    match answers.and_then(|answer| Answer::all(answer)) {
         Ok(mut answers) => {
             for job in batch {
                 let answer = answers

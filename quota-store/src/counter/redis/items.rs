@@ -1,14 +1,16 @@
 //! What is asked of the scripts.
 
+use std::io::Write as _;
+
 use smallvec::SmallVec;
 
 use super::{
-    keys::{Address, Field},
+    keys::{self, Address},
     script::{Item, Words},
 };
 use crate::{
-    Act, Commit, Correction, CounterKey, KnownGeneration, Operation, Orphans, Reservation, Reserve,
-    Scope, Sends, UnixMillis,
+    Act, Commit, Correction, CounterKey, Epoch, KnownGeneration, Operation, Orphans, Reservation,
+    Reserve, Scope, Sends, UnixMillis,
 };
 
 /// Instants and durations stop here, so that Lua keeps them and their sums exactly.
@@ -36,6 +38,10 @@ impl Order {
         Self { places, users }
     }
 
+    fn has_tenant(&self) -> bool {
+        self.places.len() > self.users
+    }
+
     /// How many are the user's, and how many the tenant's.
     fn counts(&self) -> impl Iterator<Item = i64> {
         [self.users, self.places.len() - self.users]
@@ -52,31 +58,43 @@ fn holds_in_order<'a>(
 }
 
 /// The record of a live reservation, which is made again to settle it.
-pub(super) fn member(request: &Reserve, address: &Address) -> String {
-    use std::fmt::Write as _;
-    let orphans = match request.orphans {
-        Orphans::Release => 'r',
-        Orphans::Charge => 'c',
-    };
-    let id = request.id.as_uuid().simple();
-    let mut member = format!("{id} {orphans} {}", address.member());
-    for hold in request.holds.iter().filter(|hold| !hold.amount.is_zero()) {
-        let scope = match hold.counter.scope {
-            Scope::User => 'u',
-            Scope::Tenant => 't',
-        };
-        // Writing to a string does not fail.
-        let _ = write!(member, " {scope}{}={}", Field(&hold.counter), hold.amount);
-    }
-    member
+fn push_member(words: &mut Words, request: &Reserve, address: &Address<'_>) {
+    words.word(|bytes| {
+        bytes.extend_from_slice(request.id.as_uuid().as_bytes());
+        bytes.push(match request.orphans {
+            Orphans::Release => b'r',
+            Orphans::Charge => b'c',
+        });
+        address.append_member(bytes);
+        for hold in request.holds.iter().filter(|hold| !hold.amount.is_zero()) {
+            bytes.extend_from_slice(match hold.counter.scope {
+                Scope::User => b" u",
+                Scope::Tenant => b" t",
+            });
+            keys::append_field(bytes, &hold.counter);
+            // Writing to memory does not fail.
+            drop(write!(bytes, "={}", hold.amount));
+        }
+    });
 }
 
-fn push_keys(keys: &mut Words, address: &Address, request: &Reserve) {
-    keys.push(address.epoch())
-        .push(address.index())
-        .push(address.marker(request.id))
-        .push(address.subject(Scope::User))
-        .push(address.subject(Scope::Tenant));
+fn push_fields(words: &mut Words, request: &Reserve, order: &Order) {
+    for hold in holds_in_order(request, order) {
+        words.word(|bytes| keys::append_field(bytes, &hold.counter));
+    }
+}
+
+/// Numbers of 8 bytes, lowest byte first: scripts read them faster than text.
+fn append_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// An epoch is 16 digits, which scripts compare without reading them.
+fn append_epoch(bytes: &mut Vec<u8>, epoch: Epoch) {
+    // Writing to memory does not fail.
+    drop(write!(bytes, "{:016x}", epoch.0));
 }
 
 fn millis(instant: UnixMillis) -> u64 {
@@ -94,21 +112,26 @@ pub(super) fn duration_millis(duration: std::time::Duration) -> u64 {
         .min(LATEST_MILLIS)
 }
 
-fn push_generation(words: &mut Words, known: KnownGeneration) {
+/// How a generation is known, and which it is.
+fn known(known: KnownGeneration) -> (u64, Option<u64>) {
     match known {
-        KnownGeneration::Untracked => words.push('-'),
-        KnownGeneration::Cached(generation) => words.push(format_args!("c{}", generation.0)),
-        KnownGeneration::Fresh(generation) => words.push(format_args!("f{}", generation.0)),
-    };
+        KnownGeneration::Untracked => (0, None),
+        KnownGeneration::Cached(generation) => (1, Some(generation.0)),
+        KnownGeneration::Fresh(generation) => (2, Some(generation.0)),
+    }
 }
 
-pub(super) fn reserve(request: &Reserve, address: &Address, order: &Order) -> Item {
-    let mut item = Item::default();
-    push_keys(&mut item.keys, address, request);
-    let words = &mut item.arguments;
-    words.push(member(request, address));
-    push_generation(words, request.user_generation);
-    push_generation(words, request.tenant_generation);
+pub(super) fn reserve(request: &Reserve, address: &Address<'_>, order: &Order) -> Item {
+    let mut item = Item::new();
+    let (user_known, user_generation) = known(request.user_generation);
+    let (tenant_known, tenant_generation) = known(request.tenant_generation);
+    address.push_epoch(&mut item.keys);
+    address.push_index(&mut item.keys);
+    address.push_marker(&mut item.keys, request.id);
+    address.push_subject(&mut item.keys, Scope::User);
+    if order.has_tenant() || tenant_known > 0 {
+        address.push_subject(&mut item.keys, Scope::Tenant);
+    }
     let spans = || request.holds.iter().map(|hold| hold.counter.span);
     let latest_start = spans().map(crate::WindowSpan::start).max();
     let earliest_end = spans().filter_map(crate::WindowSpan::end).min();
@@ -124,9 +147,13 @@ pub(super) fn reserve(request: &Reserve, address: &Address, order: &Order) -> It
         [hard, signed(hold.amount.get())]
     });
     let numbers = numbers.into_iter().map(signed).chain(order.counts());
-    words.push_numbers(numbers.chain(holds));
-    for hold in holds_in_order(request, order) {
-        words.push(Field(&hold.counter));
+    let numbers = numbers.chain([user_known, tenant_known].map(signed));
+    let words = &mut item.arguments;
+    words.word(|bytes| append_numbers(bytes, numbers.chain(holds)));
+    push_member(words, request, address);
+    push_fields(words, request, order);
+    for generation in [user_generation, tenant_generation].into_iter().flatten() {
+        words.push(generation);
     }
     item
 }
@@ -159,12 +186,12 @@ impl Ending<'_> {
         }
     }
 
-    fn word(&self) -> char {
+    fn code(&self) -> u64 {
         match self {
-            Self::Commit(_) => 'c',
-            Self::Release(_) => 'r',
-            Self::Abort(_) => 'a',
-            Self::Correct(_) => 'k',
+            Self::Commit(_) => 1,
+            Self::Release(_) => 2,
+            Self::Abort(_) => 3,
+            Self::Correct(_) => 4,
         }
     }
 
@@ -192,55 +219,57 @@ fn exact(difference: i64) -> i64 {
     difference.clamp(-MOST, MOST)
 }
 
-pub(super) fn ending(ending: &Ending<'_>, address: &Address, order: &Order) -> Item {
+pub(super) fn ending(ending: &Ending<'_>, address: &Address<'_>, order: &Order) -> Item {
     const MARKER_SLACK_MILLIS: u64 = 1_000;
     let request = ending.request();
     let reservation = ending.reservation();
-    let mut item = Item::default();
-    push_keys(&mut item.keys, address, request);
-    let words = &mut item.arguments;
-    let repeated = reservation.is_some_and(|made| made.sends == Sends::Repeated);
-    words
-        .push(ending.word())
-        .push(member(request, address))
-        .push(reservation.map_or(0, |made| made.epoch.0));
+    let mut item = Item::new();
+    address.push_epoch(&mut item.keys);
+    address.push_index(&mut item.keys);
+    address.push_subject(&mut item.keys, Scope::User);
+    if order.has_tenant() {
+        address.push_subject(&mut item.keys, Scope::Tenant);
+    }
     let numbers = [
+        ending.code(),
         reservation.map_or(0, |made| millis(made.reserved_at)),
         millis(request.not_after).saturating_add(MARKER_SLACK_MILLIS),
-        u64::from(repeated),
+        u64::from(reservation.is_some_and(|made| made.sends == Sends::Repeated)),
     ];
     let holds = order.places.iter().flat_map(|&place| {
         let held = signed(request.holds[place].amount.get());
         [held, ending.charge(place)]
     });
     let numbers = numbers.into_iter().map(signed).chain(order.counts());
-    words.push_numbers(numbers.chain(holds));
-    for hold in holds_in_order(request, order) {
-        words.push(Field(&hold.counter));
-    }
+    let words = &mut item.arguments;
+    words.word(|bytes| {
+        append_epoch(bytes, reservation.map_or(Epoch(0), |made| made.epoch));
+        append_numbers(bytes, numbers.chain(holds));
+    });
+    push_member(words, request, address);
+    push_fields(words, request, order);
     item
 }
 
-pub(super) fn renewal(request: &Reserve, address: &Address) -> Item {
-    let mut item = Item::default();
-    item.keys.push(address.index());
-    item.arguments
-        .push(member(request, address))
-        .push(duration_millis(request.ttl));
+pub(super) fn renewal(request: &Reserve, address: &Address<'_>) -> Item {
+    let mut item = Item::new();
+    address.push_index(&mut item.keys);
+    push_member(&mut item.arguments, request, address);
+    item.arguments.push(duration_millis(request.ttl));
     item
 }
 
-pub(super) fn read(address: &Address, counters: &[CounterKey], order: &Order) -> Item {
-    let mut item = Item::default();
-    item.keys
-        .push(address.index())
-        .push(address.subject(Scope::User))
-        .push(address.subject(Scope::Tenant));
+pub(super) fn read(address: &Address<'_>, counters: &[CounterKey], order: &Order) -> Item {
+    let mut item = Item::new();
+    address.push_index(&mut item.keys);
+    address.push_subject(&mut item.keys, Scope::User);
+    address.push_subject(&mut item.keys, Scope::Tenant);
     for count in order.counts() {
         item.arguments.push(count);
     }
     for &place in &order.places {
-        item.arguments.push(Field(&counters[place]));
+        item.arguments
+            .word(|bytes| keys::append_field(bytes, &counters[place]));
     }
     item
 }
@@ -250,7 +279,9 @@ pub(super) fn head(memory: std::time::Duration) -> Words {
     let mut words = Words::default();
     // Zero stands for an epoch that is not known.
     let candidate: u64 = rand::random_range(1..=u64::MAX);
-    words.push(duration_millis(memory)).push(candidate);
+    words
+        .push(duration_millis(memory))
+        .word(|bytes| append_epoch(bytes, Epoch(candidate)));
     words
 }
 
@@ -262,21 +293,29 @@ pub(super) fn scope(act: &Act) -> Scope {
     }
 }
 
-pub(super) fn administration(operation: &Operation, address: &Address) -> Item {
-    let mut item = Item::default();
-    item.keys
-        .push(address.epoch())
-        .push(address.operation(operation.id))
-        .push(address.subject(scope(&operation.act)));
+pub(super) fn administration(operation: &Operation, address: &Address<'_>) -> Item {
+    let mut item = Item::new();
+    address.push_epoch(&mut item.keys);
+    address.push_operation(&mut item.keys, operation.id);
+    address.push_subject(&mut item.keys, scope(&operation.act));
     let words = &mut item.arguments;
+    let mut with_field = |act: char, counter: &CounterKey| {
+        words
+            .push(act)
+            .word(|bytes| keys::append_field(bytes, counter));
+    };
     match &operation.act {
-        Act::Reset(counter) => words.push('s').push(Field(counter)).push(0),
-        Act::SetUsed(counter, amount) => words.push('s').push(Field(counter)).push(amount),
-        Act::AddUsed(counter, difference) => words
-            .push('a')
-            .push(Field(counter))
-            .push(exact(*difference)),
-        Act::AdvanceGeneration(_, generation) => words.push('g').push("").push(generation.0),
+        Act::Reset(counter) | Act::SetUsed(counter, _) => with_field('s', counter),
+        Act::AddUsed(counter, _) => with_field('a', counter),
+        Act::AdvanceGeneration(..) => {
+            words.push('g').push("");
+        }
+    }
+    match &operation.act {
+        Act::Reset(_) => words.push(0),
+        Act::SetUsed(_, amount) => words.push(amount),
+        Act::AddUsed(_, difference) => words.push(exact(*difference)),
+        Act::AdvanceGeneration(_, generation) => words.push(generation.0),
     };
     item
 }

@@ -5,10 +5,12 @@
 //! `e` the epoch, `x` the index of live reservations, `m:ID` a marker, `o:ID` the marker of an operation, `u:TENANT:USER` and `t:TENANT` the hashes
 //! of the subjects. Ids are percent-encoded.
 
-use std::fmt::{self, Display, Write as _};
+use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
+use uuid::fmt::Simple;
 
+use super::script::Words;
 use crate::{CounterKey, OperationId, Requester, ReservationId, Scope, UnixMillis, Window};
 
 /// The number of partitions; it is written into Redis and never changes.
@@ -16,162 +18,171 @@ pub(super) const PARTITIONS: usize = 256;
 
 /// Where the counters of one requester lie.
 #[derive(Debug)]
-pub(super) struct Address {
+pub(super) struct Address<'a> {
     /// The first byte of the SHA-256 of the owner's encoded id.
     pub(super) partition: u8,
-    base: String,
-    user: String,
-    tenant: Option<String>,
+    base: &'a str,
+    user: Cow<'a, str>,
+    tenant: Option<Cow<'a, str>>,
 }
 
-impl Address {
-    pub(super) fn of(prefix: &str, requester: &Requester) -> Self {
-        let user = Encoded(requester.user.as_str()).to_string();
-        let tenant = requester
-            .tenant
-            .as_ref()
-            .map(|tenant| Encoded(tenant.as_str()).to_string());
-        let partition = Sha256::digest(tenant.as_ref().unwrap_or(&user))[0];
+/// What the keys of each partition start with.
+#[derive(Debug)]
+pub(super) struct Partitions(Box<[String]>);
+
+impl Partitions {
+    pub(super) fn new(prefix: &str) -> Self {
+        let base = |partition| format!("{prefix}:{{{partition:02x}}}:");
+        Self((0..=u8::MAX).map(base).collect())
+    }
+
+    /// The index of live reservations of each partition.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|base| format!("{base}x"))
+    }
+}
+
+impl<'a> Address<'a> {
+    pub(super) fn of(partitions: &'a Partitions, requester: &'a Requester) -> Self {
+        let user = encoded(requester.user.as_str());
+        let tenant = requester.tenant.as_ref();
+        let tenant = tenant.map(|tenant| encoded(tenant.as_str()));
+        let owner = tenant.as_ref().unwrap_or(&user);
+        let partition = Sha256::digest(owner.as_bytes())[0];
         Self {
             partition,
-            base: base(prefix, partition),
+            base: &partitions.0[usize::from(partition)],
             user,
             tenant,
         }
     }
 
-    pub(super) fn epoch(&self) -> String {
-        format!("{}e", self.base)
+    pub(super) fn push_epoch(&self, keys: &mut Words) {
+        keys.join(&[self.base, "e"]);
     }
 
     /// The index of the partition's live reservations.
-    pub(super) fn index(&self) -> String {
-        format!("{}x", self.base)
+    pub(super) fn push_index(&self, keys: &mut Words) {
+        keys.join(&[self.base, "x"]);
     }
 
-    /// `TENANT:USER`.
-    pub(super) fn member(&self) -> impl Display {
-        let tenant = self.tenant.as_deref().unwrap_or_default();
-        fmt::from_fn(move |f| write!(f, "{tenant}:{}", self.user))
+    pub(super) fn push_marker(&self, keys: &mut Words, id: ReservationId) {
+        let mut hex = [0; Simple::LENGTH];
+        keys.join(&[
+            self.base,
+            "m:",
+            id.as_uuid().simple().encode_lower(&mut hex),
+        ]);
     }
 
-    pub(super) fn marker(&self, id: ReservationId) -> String {
-        format!("{}m:{}", self.base, id.as_uuid().simple())
-    }
-
-    pub(super) fn operation(&self, id: OperationId) -> String {
-        format!("{}o:{}", self.base, id.0.simple())
+    pub(super) fn push_operation(&self, keys: &mut Words, id: OperationId) {
+        let mut hex = [0; Simple::LENGTH];
+        keys.join(&[self.base, "o:", id.0.simple().encode_lower(&mut hex)]);
     }
 
     /// The hash of the subject; that of the user where there is no tenant.
-    pub(super) fn subject(&self, scope: Scope) -> String {
+    pub(super) fn push_subject(&self, keys: &mut Words, scope: Scope) {
         match (scope, &self.tenant) {
-            (Scope::Tenant, Some(tenant)) => format!("{}t:{tenant}", self.base),
-            _ => format!(
-                "{}u:{}:{}",
-                self.base,
-                self.tenant.as_deref().unwrap_or_default(),
-                self.user
-            ),
+            (Scope::Tenant, Some(tenant)) => keys.join(&[self.base, "t:", tenant]),
+            (_, tenant) => {
+                let tenant = tenant.as_deref().unwrap_or_default();
+                keys.join(&[self.base, "u:", tenant, ":", &self.user])
+            }
+        };
+    }
+
+    /// `TENANT:USER`.
+    pub(super) fn append_member(&self, bytes: &mut Vec<u8>) {
+        let tenant = self.tenant.as_deref().unwrap_or_default();
+        for part in [tenant, ":", &self.user] {
+            bytes.extend_from_slice(part.as_bytes());
         }
     }
-}
-
-fn base(prefix: &str, partition: u8) -> String {
-    format!("{prefix}:{{{partition:02x}}}:")
-}
-
-/// The index of live reservations of each partition.
-pub(super) fn indexes(prefix: &str) -> impl Iterator<Item = String> {
-    (0..=u8::MAX).map(move |partition| format!("{}x", base(prefix, partition)))
 }
 
 /// An id with everything but letters, digits and `-._~@` written as `%XX`.
-struct Encoded<'a>(&'a str);
-
-impl Display for Encoded<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
-                f.write_char(char::from(byte))?;
-            } else {
-                write!(f, "%{byte:02X}")?;
-            }
-        }
-        Ok(())
+fn encoded(id: &str) -> Cow<'_, str> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+    if id.bytes().all(is_plain) {
+        return id.into();
     }
+    let mut text = String::new();
+    for byte in id.bytes() {
+        if is_plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            let digit = |number: u8| char::from(DIGITS[usize::from(number & 15)]);
+            text.extend(['%', digit(byte >> 4), digit(byte)]);
+        }
+    }
+    text.into()
 }
 
 /// The field of a counter: `QUOTA:WINDOW`, then the end of its span and, unless it is the usual
 /// one, its length, to the base 36, after `+` in minutes, `/` in seconds, `!` in milliseconds.
-pub(super) struct Field<'a>(pub(super) &'a CounterKey);
-
-impl Display for Field<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(counter) = self;
-        write!(f, "{}:", counter.quota)?;
-        let usual = write_window(f, counter.window)?;
-        let (start, end) = (counter.span.start(), counter.span.end());
-        let Some(end) = end.map(UnixMillis::get) else {
-            return if start.get() == 0 {
-                Ok(())
-            } else {
-                write!(f, ".{}", Base36(start.get()))
-            };
-        };
-        let length = end - start.get();
-        let (mark, unit) = match (end, length) {
-            _ if end.is_multiple_of(60_000) && length.is_multiple_of(60_000) => ('+', 60_000),
-            _ if end.is_multiple_of(1_000) && length.is_multiple_of(1_000) => ('/', 1_000),
-            _ => ('!', 1),
-        };
-        write!(f, "{mark}{}", Base36(end / unit))?;
-        if usual == Some(length) {
-            return Ok(());
+pub(super) fn append_field(bytes: &mut Vec<u8>, counter: &CounterKey) {
+    bytes.extend_from_slice(counter.quota.as_str().as_bytes());
+    bytes.push(b':');
+    let usual = append_window(bytes, counter.window);
+    let (start, end) = (counter.span.start(), counter.span.end());
+    let Some(end) = end.map(UnixMillis::get) else {
+        if start.get() != 0 {
+            bytes.push(b'.');
+            append_base_36(bytes, start.get());
         }
-        write!(f, ".{}", Base36(length / unit))
+        return;
+    };
+    let length = end - start.get();
+    let (mark, unit) = match (end, length) {
+        _ if end.is_multiple_of(60_000) && length.is_multiple_of(60_000) => (b'+', 60_000),
+        _ if end.is_multiple_of(1_000) && length.is_multiple_of(1_000) => (b'/', 1_000),
+        _ => (b'!', 1),
+    };
+    bytes.push(mark);
+    append_base_36(bytes, end / unit);
+    if usual != Some(length) {
+        bytes.push(b'.');
+        append_base_36(bytes, length / unit);
     }
 }
 
-/// Writes the kind of window, and answers its usual length in milliseconds, if it has one.
-fn write_window(f: &mut fmt::Formatter<'_>, window: Window) -> Result<Option<u64>, fmt::Error> {
+/// Appends the kind of window, and answers its usual length in milliseconds, if it has one.
+fn append_window(bytes: &mut Vec<u8>, window: Window) -> Option<u64> {
     let (letter, usual) = match window {
-        Window::Second => ('s', Some(1_000)),
-        Window::Minute => ('m', Some(60_000)),
-        Window::Hour => ('h', Some(3_600_000)),
-        Window::Day => ('D', Some(86_400_000)),
-        Window::Week => ('W', Some(7 * 86_400_000)),
-        Window::Month => ('M', None),
-        Window::Year => ('Y', None),
-        Window::Lifetime => ('L', None),
+        Window::Second => (b's', Some(1_000)),
+        Window::Minute => (b'm', Some(60_000)),
+        Window::Hour => (b'h', Some(3_600_000)),
+        Window::Day => (b'D', Some(86_400_000)),
+        Window::Week => (b'W', Some(7 * 86_400_000)),
+        Window::Month => (b'M', None),
+        Window::Year => (b'Y', None),
+        Window::Lifetime => (b'L', None),
         Window::Seconds(seconds) => {
-            write!(f, "c{}", Base36(seconds.get()))?;
-            return Ok(seconds.get().checked_mul(1_000));
+            bytes.push(b'c');
+            append_base_36(bytes, seconds.get());
+            return seconds.get().checked_mul(1_000);
         }
     };
-    f.write_char(letter)?;
-    Ok(usual)
+    bytes.push(letter);
+    usual
 }
 
-struct Base36(u64);
-
-impl Display for Base36 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        // 13 digits hold 64 bits.
-        let mut text = [0_u8; 13];
-        let mut rest = self.0;
-        let mut from = text.len();
-        loop {
-            from -= 1;
-            text[from] = DIGITS[usize::try_from(rest % 36).unwrap_or_default()];
-            rest /= 36;
-            if rest == 0 {
-                break;
-            }
+fn append_base_36(bytes: &mut Vec<u8>, number: u64) {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    // 13 digits hold 64 bits.
+    let mut text = [0_u8; 13];
+    let mut rest = number;
+    let mut from = text.len();
+    loop {
+        from -= 1;
+        text[from] = DIGITS[usize::try_from(rest % 36).unwrap_or_default()];
+        rest /= 36;
+        if rest == 0 {
+            break;
         }
-        f.write_str(std::str::from_utf8(&text[from..]).unwrap_or_default())
     }
+    bytes.extend_from_slice(&text[from..]);
 }
 
 #[cfg(test)]
@@ -179,21 +190,28 @@ mod tests {
     use super::*;
     use crate::{QuotaName, TenantId, UserId, WindowSpan};
 
-    fn address(tenant: Option<&str>, user: &str) -> Address {
-        let requester = Requester {
+    fn requester(tenant: Option<&str>, user: &str) -> Requester {
+        Requester {
             tenant: tenant.map(|tenant| TenantId::new(tenant).unwrap()),
             user: UserId::new(user).unwrap(),
-        };
-        Address::of("quota", &requester)
+        }
+    }
+
+    fn pushed(push: impl FnOnce(&mut Words)) -> String {
+        let mut words = Words::default();
+        push(&mut words);
+        String::from_utf8(words.bytes).unwrap()
     }
 
     #[test]
     fn keys_are_spread_by_the_owner_and_hold_encoded_ids() {
+        let partitions = Partitions::new("quota");
         let check = |tenant, user, partition, index: &str, key: &str| {
-            let address = address(tenant, user);
+            let requester = requester(tenant, user);
+            let address = Address::of(&partitions, &requester);
             assert_eq!(address.partition, partition);
-            assert_eq!(address.index(), index);
-            assert_eq!(address.subject(Scope::User), key);
+            assert_eq!(pushed(|keys| address.push_index(keys)), index);
+            assert_eq!(pushed(|keys| address.push_subject(keys, Scope::User)), key);
         };
         check(None, "alice", 0x2b, "quota:{2b}:x", "quota:{2b}:u::alice");
         check(None, "bob", 0x81, "quota:{81}:x", "quota:{81}:u::bob");
@@ -211,8 +229,10 @@ mod tests {
             "quota:{7e}:x",
             "quota:{7e}:u::%7B%7D%20%3A%7D%C3%A9",
         );
+        let alice = requester(Some("acme"), "alice");
+        let address = Address::of(&partitions, &alice);
         assert_eq!(
-            address(Some("acme"), "alice").subject(Scope::Tenant),
+            pushed(|keys| address.push_subject(keys, Scope::Tenant)),
             "quota:{82}:t:acme"
         );
     }
@@ -228,7 +248,10 @@ mod tests {
                     WindowSpan::new(UnixMillis::new(start), UnixMillis::new(end)).unwrap()
                 }),
             };
-            assert_eq!(Field(&counter).to_string(), expected);
+            assert_eq!(
+                pushed(|words| append_field(&mut words.bytes, &counter)),
+                expected
+            );
         };
         let day = 86_400_000;
         check(Window::Lifetime, None, "messages:L");

@@ -82,7 +82,7 @@ impl Link {
             .is_ok();
     }
 
-    /// Runs a script, which answers an array.
+    /// Runs a script, which answers a string.
     ///
     /// # Errors
     ///
@@ -90,9 +90,9 @@ impl Link {
     pub(super) async fn run<'a, I>(
         &self,
         script: &Script,
-        head: &Words,
+        head: &'a Words,
         items: I,
-    ) -> Result<Vec<Value>, Failure>
+    ) -> Result<Vec<u8>, Failure>
     where
         I: Iterator<Item = &'a Item> + Clone,
     {
@@ -112,8 +112,8 @@ impl Link {
                 // Relaxed: a count that decides nothing but when to reconnect.
                 self.silent_calls.store(0, Ordering::Relaxed);
                 match value {
-                    Value::Array(values) => Ok(values),
-                    _ => Err(Failure::unreadable("an array")),
+                    Value::BulkString(answer) => Ok(answer),
+                    _ => Err(Failure::unreadable("a string")),
                 }
             }
             Err(error) => {

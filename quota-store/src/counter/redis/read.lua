@@ -2,25 +2,29 @@
 --
 -- KEYS: partition index, user hash, tenant hash.
 -- ARGV: number of user fields, number of tenant fields, the fields.
--- Result: now, then {1, value or '', ...}, or {6} where expired reservations are to be reaped first.
+-- Result: 1: used, reserved, ...; or 6 where expired reservations are to be reaped first.
 -- Atomicity: one step, and it writes nothing.
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-if first[2] and tonumber(first[2]) <= now then
-  return { now, { 6 } }
-end
-local user_count, tenant_count = tonumber(ARGV[1]), tonumber(ARGV[2])
-local reply = { 1 }
-local function append(key, from, to)
+local function append(numbers, key, from, to)
   for at = from, to, 500 do
-    local values = redis.call('HMGET', key, unpack(ARGV, at, math.min(at + 499, to)))
+    local values = call('HMGET', key, unpack(ARGV, at, math.min(at + 499, to)))
     for i = 1, #values do
-      reply[#reply + 1] = values[i] or ''
+      local n = #numbers
+      numbers[n + 1], numbers[n + 2] = parse(values[i])
     end
   end
 end
-append(KEYS[2], 3, 2 + user_count)
-append(KEYS[3], 3 + user_count, 2 + user_count + tenant_count)
-return { now, reply }
+
+local function read()
+  local first = call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  if first[2] and tonumber(first[2]) <= now then
+    return packed(6, {}, 0)
+  end
+  local user_count, tenant_count = tonumber(ARGV[1]), tonumber(ARGV[2])
+  local numbers = {}
+  append(numbers, KEYS[2], 3, 2 + user_count)
+  append(numbers, KEYS[3], 3 + user_count, 2 + user_count + tenant_count)
+  return packed(1, numbers, #numbers)
+end
+
+return answer(1, read)

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use redis::{FromRedisValue as _, Value};
 use smallvec::SmallVec;
 
 use super::{failure::Failure, gather::Answer, items::Order};
@@ -12,25 +11,25 @@ use crate::{
 };
 
 /// The fields of an answer, read from the front.
-struct Fields(std::vec::IntoIter<Value>);
+struct Fields<'a>(&'a [u8]);
 
-impl Fields {
+impl Fields<'_> {
     fn number(&mut self) -> Result<u64, Failure> {
-        self.0
-            .next()
-            .and_then(|value| u64::from_redis_value(value).ok())
-            .ok_or_else(|| Failure::unreadable("a number"))
+        let (number, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or_else(|| Failure::unreadable("a number"))?;
+        self.0 = rest;
+        Ok(u64::from_le_bytes(*number))
+    }
+
+    /// Whatever is left.
+    fn text(&self) -> Result<&str, Failure> {
+        str::from_utf8(self.0).map_err(|_| Failure::unreadable("a text"))
     }
 
     fn amount(&mut self) -> Result<Amount, Failure> {
         Amount::new(self.number()?).ok_or_else(|| Failure::unreadable("an amount below 2^53"))
-    }
-
-    fn text(&mut self) -> Result<String, Failure> {
-        self.0
-            .next()
-            .and_then(|value| String::from_redis_value(value).ok())
-            .ok_or_else(|| Failure::unreadable("a text"))
     }
 
     fn counter(&mut self) -> Result<CounterValue, Failure> {
@@ -74,18 +73,20 @@ pub(super) enum Outcome {
 }
 
 pub(super) fn outcome(
-    answer: Answer,
+    answer: &Answer,
     request: &Arc<Reserve>,
     order: &Order,
     sends: Sends,
 ) -> Result<Outcome, Failure> {
     let now = UnixMillis::new(answer.now);
-    let mut fields = Fields(answer.fields.into_iter());
-    let decision = match fields.number()? {
+    let mut fields = Fields(&answer.body);
+    let decision = match answer.code {
         1 => {
-            let epoch = Epoch(fields.number()?);
             let reserved_at = UnixMillis::new(fields.number()?);
             let counters = fields.counters(order)?;
+            let epoch = u64::from_str_radix(fields.text()?, 16)
+                .map(Epoch)
+                .map_err(|_| Failure::unreadable("an epoch"))?;
             Decision::Allowed(Allowed {
                 reservation: Arc::new(Reservation {
                     request: Arc::clone(request),
@@ -118,24 +119,27 @@ pub(super) fn outcome(
     Ok(Outcome::Decided(decision))
 }
 
-fn stale_plan(fields: &mut Fields) -> Result<Stale, Failure> {
+fn stale_plan(fields: &mut Fields<'_>) -> Result<Stale, Failure> {
     let scope = match fields.number()? {
         0 => Scope::User,
         _ => Scope::Tenant,
     };
-    let current = match fields.text()?.as_str() {
+    let current = match fields.text()? {
         "" => None,
-        text => Some(Generation(
-            text.parse()
-                .map_err(|_| Failure::unreadable("a generation"))?,
-        )),
+        text => Some(generation(text)?),
     };
     Ok(Stale::Plan { scope, current })
 }
 
-pub(super) fn settled(answer: Answer, order: &Order) -> Result<Settled, Failure> {
-    let mut fields = Fields(answer.fields.into_iter());
-    match fields.number()? {
+fn generation(text: &str) -> Result<Generation, Failure> {
+    text.parse()
+        .map(Generation)
+        .map_err(|_| Failure::unreadable("a generation"))
+}
+
+pub(super) fn settled(answer: &Answer, order: &Order) -> Result<Settled, Failure> {
+    let mut fields = Fields(&answer.body);
+    match answer.code {
         1 => Ok(Settled::Done(fields.counters(order)?)),
         2 => Ok(Settled::Late(fields.counters(order)?)),
         3 => Ok(Settled::Already),
@@ -144,59 +148,47 @@ pub(super) fn settled(answer: Answer, order: &Order) -> Result<Settled, Failure>
     }
 }
 
-pub(super) fn renewed(answer: Answer) -> Result<Renewed, Failure> {
-    match Fields(answer.fields.into_iter()).number()? {
+pub(super) fn renewed(answer: &Answer) -> Result<Renewed, Failure> {
+    match answer.code {
         0 => Ok(Renewed::Gone),
         1 => Ok(Renewed::Held),
         _ => Err(Failure::unreadable("a renewal")),
     }
 }
 
-/// Whether somebody else sweeps.
-pub(super) fn is_locked(answer: &Answer) -> bool {
-    matches!(answer.fields.as_slice(), [Value::Int(0), ..])
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// Nothing: somebody else sweeps.
+    ByOthers,
+    /// No expired reservation is left.
+    All,
+    /// Expired reservations may be left.
+    Some,
 }
 
-/// Whether expired reservations may be left.
-pub(super) fn is_left(answer: Answer) -> Result<bool, Failure> {
-    let mut fields = Fields(answer.fields.into_iter());
-    Ok(fields.number()? == 1 && fields.number()? == 1)
+pub(super) fn swept(answer: &Answer) -> Result<Swept, Failure> {
+    match answer.code {
+        0 => Ok(Swept::ByOthers),
+        1 => Ok(Swept::All),
+        2 => Ok(Swept::Some),
+        _ => Err(Failure::unreadable("what was swept")),
+    }
 }
 
 /// The counters in the order they were asked for; `None` where expired reservations are to be
 /// reaped first.
-pub(super) fn read(answer: Answer, order: &Order) -> Result<Option<Vec<CounterValue>>, Failure> {
-    let mut fields = Fields(answer.fields.into_iter());
-    if fields.number()? == 6 {
-        return Ok(None);
+pub(super) fn read(answer: &Answer, order: &Order) -> Result<Option<Vec<CounterValue>>, Failure> {
+    match answer.code {
+        1 => Ok(Some(Fields(&answer.body).counters(order)?.into_vec())),
+        6 => Ok(None),
+        _ => Err(Failure::unreadable("counters")),
     }
-    let mut counters = vec![CounterValue::default(); order.places.len()];
-    for &place in &order.places {
-        counters[place] = counter(&fields.text()?)?;
-    }
-    Ok(Some(counters))
 }
 
-/// Reads a counter as Redis holds it: `USED` or `USED RESERVED`.
-fn counter(text: &str) -> Result<CounterValue, Failure> {
-    let (used, reserved) = text.split_once(' ').unwrap_or((text, ""));
-    let amount = |text: &str| match text {
-        "" => Ok(Amount::ZERO),
-        _ => text
-            .parse()
-            .ok()
-            .and_then(Amount::new)
-            .ok_or_else(|| Failure::unreadable("an amount below 2^53")),
-    };
-    Ok(CounterValue {
-        used: amount(used)?,
-        reserved: amount(reserved)?,
-    })
-}
-
-pub(super) fn administered(answer: Answer) -> Result<Administered, Failure> {
-    let mut fields = Fields(answer.fields.into_iter());
-    match fields.number()? {
+pub(super) fn administered(answer: &Answer) -> Result<Administered, Failure> {
+    let mut fields = Fields(&answer.body);
+    match answer.code {
         1 => {
             let (before, after, reserved) = (fields.amount()?, fields.amount()?, fields.amount()?);
             let with = |used| CounterValue { used, reserved };
@@ -205,7 +197,7 @@ pub(super) fn administered(answer: Answer) -> Result<Administered, Failure> {
                 after: with(after),
             })
         }
-        2 => Ok(Administered::Generation(Generation(fields.number()?))),
+        2 => Ok(Administered::Generation(generation(fields.text()?)?)),
         3 => Ok(Administered::Already),
         _ => Err(Failure::unreadable("what was done")),
     }

@@ -26,7 +26,9 @@ pub(super) struct Scripts {
 // Without `allow-oom` Redis refuses a script at `maxmemory` before it runs.
 macro_rules! script {
     ($flags:literal, $($file:literal),+) => {
-        Script::new(concat!("#!lua", $flags, "\n", $(include_str!($file), "\n"),+))
+        Script::new(concat!(
+            "#!lua", $flags, "\n", include_str!("common.lua"), "\n", $(include_str!($file), "\n"),+
+        ))
     };
 }
 
@@ -61,17 +63,18 @@ impl Script {
     }
 
     /// A call with the keys and arguments of all `items`, after the arguments in `head`.
-    pub(super) fn call<'a, I>(&self, named: Named, head: &Words, items: I) -> Cmd
+    pub(super) fn call<'a, I>(&self, named: Named, head: &'a Words, items: I) -> Cmd
     where
         I: Iterator<Item = &'a Item> + Clone,
     {
-        let mut command = match named {
-            Named::ByHash => redis::cmd("EVALSHA"),
-            Named::ByText => redis::cmd("EVAL"),
-        };
+        let words = || std::iter::once(head).chain(items.clone().flat_map(Item::words));
+        let (count, bytes) = words().fold((3, self.code.len()), |(count, bytes), words| {
+            (count + words.len(), bytes + words.bytes.len())
+        });
+        let mut command = Cmd::with_capacity(count, bytes);
         match named {
-            Named::ByHash => command.arg(&self.hash),
-            Named::ByText => command.arg(self.code),
+            Named::ByHash => command.arg("EVALSHA").arg(&self.hash),
+            Named::ByText => command.arg("EVAL").arg(self.code),
         };
         let keys: usize = items.clone().map(|item| item.keys.len()).sum();
         command.arg(keys);
@@ -87,32 +90,60 @@ impl Script {
 }
 
 /// The keys and arguments of one operation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Item {
     pub(super) keys: Words,
     pub(super) arguments: Words,
 }
 
+impl Item {
+    pub(super) fn new() -> Self {
+        // Room for what most operations have, so that it need not grow.
+        Self {
+            keys: Words::with_capacity(192),
+            arguments: Words::with_capacity(256),
+        }
+    }
+
+    fn words(&self) -> [&Words; 2] {
+        [&self.keys, &self.arguments]
+    }
+}
+
 /// Words of a command in one allocation.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     ends: SmallVec<[u32; 12]>,
 }
 
 impl Words {
-    pub(super) fn push(&mut self, word: impl Display) -> &mut Self {
-        // Writing to memory does not fail.
-        drop(write!(self.bytes, "{word}"));
-        self.end_word();
-        self
+    fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ends: SmallVec::new(),
+        }
     }
 
-    /// One word of numbers, 8 bytes each, lowest byte first: scripts read it faster than text.
-    pub(super) fn push_numbers(&mut self, numbers: impl Iterator<Item = i64>) -> &mut Self {
-        for number in numbers {
-            self.bytes.extend_from_slice(&number.to_le_bytes());
-        }
+    pub(super) fn push(&mut self, word: impl Display) -> &mut Self {
+        self.word(|bytes| {
+            // Writing to memory does not fail.
+            drop(write!(bytes, "{word}"));
+        })
+    }
+
+    /// One word of several parts.
+    pub(super) fn join(&mut self, parts: &[&str]) -> &mut Self {
+        self.word(|bytes| {
+            for part in parts {
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        })
+    }
+
+    /// One word, as `write` appends it.
+    pub(super) fn word(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        write(&mut self.bytes);
         self.end_word();
         self
     }

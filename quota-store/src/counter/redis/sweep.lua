@@ -3,7 +3,7 @@
 -- KEYS: lock, then partition indexes.
 -- ARGV: memory of the store in ms, how long others leave the work alone in ms (0: no lock is
 --   taken).
--- Result: now, then {1 | 0 somebody else sweeps, 1 if expired reservations may be left}.
+-- Result: 0 somebody else sweeps; 1 nothing is left; 2 expired reservations may be left.
 -- Atomicity: one step, of at most 64 reservations.
 
 local LIMIT = 64
@@ -11,16 +11,16 @@ local LIMIT = 64
 local function sweep()
   local lock_ms = tonumber(ARGV[2])
   if lock_ms > 0 and not call('SET', KEYS[1], '', 'NX', 'PX', lock_ms) then
-    return { 0, 0 }
+    return packed(0, {}, 0)
   end
   local left = LIMIT
   for i = 2, #KEYS do
-    left = left - reap(KEYS[i], left)
+    left = left - rare().reap(KEYS[i], left)
     if left == 0 then
-      return { 1, 1 }
+      return packed(2, {}, 0)
     end
   end
-  return { 1, 0 }
+  return packed(1, {}, 0)
 end
 
 return answer(1, sweep)

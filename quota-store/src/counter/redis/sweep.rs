@@ -6,9 +6,9 @@ use super::{
     failure::Failure,
     gather::Answer,
     items,
-    keys::{self, Address},
+    keys::{Address, Partitions},
     link::{Link, jittered},
-    replies,
+    replies::{self, Swept},
     script::{Item, Script, Words},
 };
 
@@ -21,7 +21,7 @@ const PARTITIONS_A_CALL: usize = 64;
 
 /// Sweeps until the store is gone.
 pub(super) async fn sweep_all(link: Weak<Link>, script: Script, prefix: String, memory: Duration) {
-    let indexes: Vec<String> = keys::indexes(&prefix).collect();
+    let indexes: Vec<String> = Partitions::new(&prefix).indexes().collect();
     let lock = format!("{prefix}:sweep");
     loop {
         tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
@@ -46,37 +46,35 @@ async fn sweep_once(
         // Only the first call takes the lock.
         let mut lock_for = if number == 0 { LOCK } else { Duration::ZERO };
         loop {
-            let mut item = Item::default();
+            let mut item = Item::new();
             item.keys.push(lock);
             for index in indexes {
                 item.keys.push(index);
             }
             item.arguments.push(items::duration_millis(lock_for));
-            let answer = call(link, script, &item, memory).await?;
-            if replies::is_locked(&answer) {
-                return Ok(());
+            match call(link, script, &item, memory).await? {
+                Swept::ByOthers => return Ok(()),
+                Swept::All => break,
+                Swept::Some => lock_for = Duration::ZERO,
             }
-            if !replies::is_left(answer)? {
-                break;
-            }
-            lock_for = Duration::ZERO;
         }
     }
     Ok(())
 }
 
-/// Ends up to 64 expired reservations of one partition, and says whether more may be left.
+/// Ends up to 64 expired reservations of one partition.
 pub(super) async fn sweep_partition(
     link: &Link,
     script: &Script,
-    address: &Address,
+    address: &Address<'_>,
     memory: Duration,
-) -> Result<bool, Failure> {
-    let mut item = Item::default();
+) -> Result<Swept, Failure> {
+    let mut item = Item::new();
     // No lock is taken, so that its name does not matter.
-    item.keys.push(address.index()).push(address.index());
+    address.push_index(&mut item.keys);
+    address.push_index(&mut item.keys);
     item.arguments.push(0);
-    replies::is_left(call(link, script, &item, memory).await?)
+    call(link, script, &item, memory).await
 }
 
 async fn call(
@@ -84,11 +82,9 @@ async fn call(
     script: &Script,
     item: &Item,
     memory: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<Swept, Failure> {
     let mut head = Words::default();
     head.push(items::duration_millis(memory));
-    let values = link.run(script, &head, std::iter::once(item)).await?;
-    Answer::all(values)?
-        .next()
-        .unwrap_or_else(|| Err(Failure::unreadable("an item")))
+    let answer = link.run(script, &head, std::iter::once(item)).await?;
+    replies::swept(&Answer::one(&answer)?)
 }
