@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
-use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -24,7 +24,8 @@ impl ReservationId {
     /// Makes a UUID of version 7 (RFC 9562, section 5.7) from the time and 74 random bits.
     #[must_use]
     pub fn generate(now: UnixMillis) -> Self {
-        let random: [u8; 10] = RANDOM.with_borrow_mut(RngExt::random);
+        let mut random = [0; 10];
+        RANDOM.with_borrow_mut(|generator| generator.fill_bytes(&mut random));
         Self(uuid::Builder::from_unix_timestamp_millis(now.get(), &random).into_uuid())
     }
 
