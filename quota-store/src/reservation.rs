@@ -98,8 +98,8 @@ pub struct Hold {
     pub amount: Amount,
 }
 
-/// The holds of one request; few enough to stay inline.
-pub type Holds = SmallVec<[Hold; 3]>;
+/// The holds of one request. Requests that ask for the same in the same windows share them.
+pub type Holds = Arc<[Hold]>;
 
 /// What one reserve asks for. Nothing in it changes when it is sent again.
 #[derive(Clone, Debug)]

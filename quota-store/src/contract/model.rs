@@ -153,7 +153,7 @@ impl Table {
             is_repeated: false,
         };
         if tight.is_empty() {
-            for (place, hold) in record.places.iter().zip(&record.request.holds) {
+            for (place, hold) in record.places.iter().zip(record.request.holds.iter()) {
                 self.values[*place].1 += hold.amount.get();
             }
             let allowed = allowed(decision);

@@ -199,7 +199,7 @@ impl Shard {
     fn look(&self, now: UnixMillis, request: &Reserve, owners: Owners) -> Option<Found> {
         let user = owners.user.map(|place| self.subjects.at(place));
         let tenant = owners.tenant.map(|place| self.subjects.at(place));
-        let holds = request.holds.as_slice();
+        let holds = &*request.holds;
         let mut found = Found::default();
         for (index, hold) in holds.iter().enumerate() {
             if !hold.counter.span.contains(now) {
@@ -294,7 +294,7 @@ impl Shard {
         for subject in [owners.user, owners.tenant].into_iter().flatten() {
             self.prune_counters(step, subject);
         }
-        for hold in &request.holds {
+        for hold in request.holds.iter() {
             if let Some(subject) = owners.of(hold.counter.scope) {
                 self.ensure_counter(step, subject, &hold.counter, Overflow::Refuse)?;
             }
