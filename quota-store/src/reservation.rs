@@ -151,7 +151,9 @@ pub type CounterValues = SmallVec<[CounterValue; 3]>;
 /// Units that a store holds for one request.
 ///
 /// It carries everything that settling needs, so that a store keeps no more than it must.
-#[derive(Debug)]
+///
+/// Clones are cheap, and name the same units.
+#[derive(Clone, Debug)]
 pub struct Reservation {
     /// What was asked for, and is held.
     pub request: Arc<Reserve>,
@@ -161,6 +163,17 @@ pub struct Reservation {
     pub epoch: Epoch,
     /// Whether the reserve may have been sent more than once.
     pub sends: Sends,
+    /// Where a store in memory keeps it, so that it is settled without a search.
+    pub(crate) place: Option<Place>,
+}
+
+/// Where a store in memory keeps a reservation as long as it is live, and another one afterwards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The shard, in the data of the reservation's epoch.
+    pub(crate) shard: usize,
+    /// The place in that shard.
+    pub(crate) slot: usize,
 }
 
 /// How often a reserve may have reached the store.
@@ -173,6 +186,23 @@ pub enum Sends {
 }
 
 impl Reservation {
+    /// A reservation as a store makes it.
+    #[must_use]
+    pub const fn new(
+        request: Arc<Reserve>,
+        reserved_at: UnixMillis,
+        epoch: Epoch,
+        sends: Sends,
+    ) -> Self {
+        Self {
+            request,
+            reserved_at,
+            epoch,
+            sends,
+            place: None,
+        }
+    }
+
     /// The subject of one of its counters.
     ///
     /// `None` never happens for a reservation that a store made.
@@ -195,7 +225,7 @@ pub type Amounts = SmallVec<[Amount; 3]>;
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// What is charged.
-    pub reservation: Arc<Reservation>,
+    pub reservation: Reservation,
     /// What each counter is charged, more or less than was held.
     pub amounts: Amounts,
 }
@@ -204,7 +234,7 @@ pub struct Commit {
 #[derive(Clone, Debug)]
 pub struct Correction {
     /// What is corrected.
-    pub reservation: Arc<Reservation>,
+    pub reservation: Reservation,
     /// What to add to each counter, in the order of its holds; a counter stops at zero.
     pub differences: SmallVec<[i64; 3]>,
 }

@@ -53,7 +53,7 @@ enum State {
 
 struct Record {
     request: Arc<Reserve>,
-    reservation: Option<Arc<Reservation>>,
+    reservation: Option<Reservation>,
     // The places of its counters in the table.
     places: Vec<usize>,
     state: State,

@@ -240,7 +240,7 @@ impl RedisCounterStore {
 
     async fn renew_some(
         &self,
-        reservations: &[Arc<Reservation>],
+        reservations: &[Reservation],
         renewed: &mut Vec<Renewed>,
     ) -> Result<(), Failure> {
         let items: Vec<Item> = reservations
@@ -325,7 +325,7 @@ impl CounterStore for RedisCounterStore {
         self.end(Ending::Commit(commit)).await
     }
 
-    async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
+    async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
         self.end(Ending::Release(reservation)).await
     }
 
@@ -337,7 +337,7 @@ impl CounterStore for RedisCounterStore {
         self.end(Ending::Correct(correction)).await
     }
 
-    async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(&self, reservations: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
         let mut renewed = Vec::with_capacity(reservations.len());
         for some in reservations.chunks(MOST_RENEWED) {
             let work = self.renew_some(some, &mut renewed);

@@ -48,9 +48,9 @@ impl Kit {
         allowed(self.store.reserve(request, Sends::Once).await)
     }
 
-    pub(crate) async fn commit(&self, reservation: &Arc<Reservation>, amounts: &[u64]) -> Settled {
+    pub(crate) async fn commit(&self, reservation: &Reservation, amounts: &[u64]) -> Settled {
         let commit = Commit {
-            reservation: Arc::clone(reservation),
+            reservation: reservation.clone(),
             amounts: amounts.iter().map(|&units| amount(units)).collect(),
         };
         self.store.commit(&commit).await.unwrap()

@@ -60,7 +60,7 @@ impl Shard {
         }
         let value = || {
             let entry = self.subjects.at(self.subjects.find(step.asker, key.scope)?);
-            Some(entry.value(entry.find(key, 0)?))
+            entry.get(key, 0)
         };
         Ok(value().unwrap_or_default())
     }

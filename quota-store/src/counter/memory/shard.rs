@@ -9,12 +9,12 @@ use super::{
     live::{Live, LiveReservations},
     markers::Markers,
     room::{Pool, Room},
-    subjects::{Asker, Subjects, is_same_counter},
+    subjects::{Asker, Owners, Subjects, is_same_counter},
 };
 use crate::{
     Allowed, Amount, Bound, Cause, CounterKey, CounterValue, CounterValues, Decision, Denied,
     Epoch, Hold, KnownGeneration, Reservation, Reserve, Scope, Sends, Stale, StoreError,
-    StoreErrorKind, UnixMillis,
+    StoreErrorKind, UnixMillis, reservation::Place,
 };
 
 /// How many expired reservations one step reaps before it decides.
@@ -60,22 +60,13 @@ pub(super) struct Shard {
     pub(super) record_room: Room,
 }
 
-/// What a request finds, one of each for every hold.
+/// What a request finds.
 #[derive(Default)]
 struct Found {
-    /// The place of the counter in its subject, where it is there.
-    places: SmallVec<[Option<usize>; 3]>,
-    /// What the counter says.
-    values: CounterValues,
     /// The holds that do not fit.
     tight: SmallVec<[usize; 3]>,
-}
-
-/// The places of the two subjects of a requester.
-#[derive(Clone, Copy)]
-struct Owners {
-    user: Option<usize>,
-    tenant: Option<usize>,
+    /// Whether a counter is not there yet.
+    is_new: bool,
 }
 
 impl Shard {
@@ -90,7 +81,7 @@ impl Shard {
         if step.now >= request.not_after || self.markers.knows(request.id, step.now) {
             return Ok(Decision::Void);
         }
-        if let Some(decision) = self.repeat(step, request, sends) {
+        if let Some(decision) = self.repeat(request, sends) {
             return Ok(decision);
         }
         let mut owners = self.owners(step);
@@ -114,7 +105,7 @@ impl Shard {
             if !self.live.has_expired(step.now) {
                 return Ok(Decision::Denied(Denied {
                     now: step.now,
-                    counters: found.values,
+                    counters: self.values(request, owners),
                     cause,
                 }));
             }
@@ -122,25 +113,14 @@ impl Shard {
     }
 
     /// Answers a copy of a reserve whose reservation is live.
-    fn repeat(&mut self, step: Step<'_>, request: &Arc<Reserve>, sends: Sends) -> Option<Decision> {
+    fn repeat(&mut self, request: &Reserve, sends: Sends) -> Option<Decision> {
         let live = self.live.get_mut(request.id)?;
-        if sends == Sends::Repeated && live.reservation.sends == Sends::Once {
+        if sends == Sends::Repeated {
             // From now on a third copy is to be expected when it is settled.
-            live.reservation = Arc::new(Reservation {
-                request: Arc::clone(&live.reservation.request),
-                reserved_at: live.reservation.reserved_at,
-                epoch: live.reservation.epoch,
-                sends,
-            });
+            live.reservation.sends = sends;
         }
-        let reservation = Arc::clone(&live.reservation);
-        let owners = self.owners(step);
-        let holds = reservation.request.holds.iter().enumerate();
-        let value = |(index, hold): (usize, &Hold)| {
-            let entry = self.subjects.at(owners.of(hold.counter.scope)?);
-            Some(entry.value(entry.find(&hold.counter, index)?))
-        };
-        let counters = holds.map(|hold| value(hold).unwrap_or_default()).collect();
+        let (reservation, owners) = (live.reservation.clone(), live.owners);
+        let counters = self.values(&reservation.request, owners);
         Some(Decision::Allowed(Allowed {
             reservation,
             counters,
@@ -167,12 +147,15 @@ impl Shard {
             (Scope::Tenant, request.tenant_generation),
         ];
         for (scope, known) in known {
+            if known == KnownGeneration::Untracked {
+                continue;
+            }
             let place = owners.of(scope);
             let current = place.and_then(|place| self.subjects.at(place).generation());
-            let is_current = match (known, current) {
-                (KnownGeneration::Untracked, _) => true,
-                (KnownGeneration::Cached(known), current) => current == Some(known),
-                (KnownGeneration::Fresh(known), current) => current <= Some(known),
+            let is_current = match known {
+                KnownGeneration::Untracked => true,
+                KnownGeneration::Cached(known) => current == Some(known),
+                KnownGeneration::Fresh(known) => current <= Some(known),
             };
             if !is_current {
                 return Ok(Some(Stale::Plan { scope, current }));
@@ -209,26 +192,33 @@ impl Shard {
                 Scope::User => user,
                 Scope::Tenant => tenant,
             };
-            let place = entry.and_then(|entry| entry.find(&hold.counter, index));
-            let value = entry.zip(place).map(|(entry, place)| entry.value(place));
-            let value = value.unwrap_or_default();
-            found.places.push(place);
-            found.values.push(value);
+            let value = entry.and_then(|entry| entry.get(&hold.counter, index));
+            found.is_new |= value.is_none();
             if hold.amount.is_zero() {
                 continue;
             }
             // Two holds on one counter count together.
             let mut amount = hold.amount.get();
-            for (other, its_place) in holds.iter().zip(&found.places[..index]) {
-                if *its_place == place && is_same(&other.counter, &hold.counter) {
+            for other in &holds[..index] {
+                if is_same(&other.counter, &hold.counter) {
                     amount += other.amount.get();
                 }
             }
-            if !fits(value, hold.hard, amount) {
+            if !fits(value.unwrap_or_default(), hold.hard, amount) {
                 found.tight.push(index);
             }
         }
         Some(found)
+    }
+
+    /// What the counters of a request say.
+    fn values(&self, request: &Reserve, owners: Owners) -> CounterValues {
+        let value = |(index, hold): (usize, &Hold)| {
+            let entry = self.subjects.at(owners.of(hold.counter.scope)?);
+            entry.get(&hold.counter, index)
+        };
+        let holds = request.holds.iter().enumerate();
+        holds.map(|hold| value(hold).unwrap_or_default()).collect()
     }
 
     /// Holds the units of a request that nothing denies.
@@ -237,51 +227,65 @@ impl Shard {
         step: Step<'_>,
         request: &Arc<Reserve>,
         sends: Sends,
-        (mut owners, mut found): (Owners, Found),
+        (mut owners, found): (Owners, Found),
     ) -> Result<Decision, StoreError> {
-        let user = match owners.user {
-            Some(user) => user,
-            None => self.ensure_subject(step, Scope::User, Overflow::Refuse)?,
-        };
-        owners.user = Some(user);
+        if owners.user.is_none() {
+            owners.user = Some(self.ensure_subject(step, Scope::User, Overflow::Refuse)?);
+        }
         let mut holds = request.holds.iter();
         if !holds.any(|hold| hold.counter.scope == Scope::Tenant) {
             owners.tenant = None;
         } else if owners.tenant.is_none() {
             owners.tenant = Some(self.ensure_subject(step, Scope::Tenant, Overflow::Refuse)?);
         }
-        if found.places.iter().any(Option::is_none) {
+        if found.is_new {
             self.ensure_counters(step, request, owners)?;
-            // What was added may have moved the others.
-            found = self.look(step.now, request, owners).unwrap_or(found);
         }
         self.ensure_record(step)?;
 
-        for (index, hold) in request.holds.iter().enumerate() {
-            // Every counter is there by now.
-            if let (Some(subject), Some(place)) =
-                (owners.of(hold.counter.scope), found.places[index])
-            {
-                let value = self.subjects.at_mut(subject).value_mut(place);
-                value.reserved = value.reserved.saturating_add(hold.amount);
-                found.values[index] = *value;
-            }
-        }
-        for subject in [Some(user), owners.tenant].into_iter().flatten() {
+        let counters = self.change_each(request, owners, |_, hold, value| {
+            value.reserved = value.reserved.saturating_add(hold.amount);
+        });
+        for subject in owners.places() {
             self.subjects.at_mut(subject).live += 1;
         }
-        let reservation = Arc::new(Reservation {
+        let reservation = Reservation {
             request: Arc::clone(request),
             reserved_at: step.now,
             epoch: step.common.epoch,
             sends,
-        });
-        let live = Live::new(Arc::clone(&reservation), user, owners.tenant);
+            place: Some(Place {
+                shard: step.asker.hashes.shard(),
+                slot: self.live.next_slot(),
+            }),
+        };
+        let live = Live::new(reservation.clone(), owners);
         self.live.insert(live, step.now.saturating_add(request.ttl));
         Ok(Decision::Allowed(Allowed {
             reservation,
-            counters: found.values,
+            counters,
         }))
+    }
+
+    /// Changes the counter of each hold, all of which are there; what they say then.
+    pub(super) fn change_each(
+        &mut self,
+        request: &Reserve,
+        owners: Owners,
+        change: impl Fn(usize, &Hold, &mut CounterValue),
+    ) -> CounterValues {
+        let mut counters = CounterValues::new();
+        for (index, hold) in request.holds.iter().enumerate() {
+            let subject = owners.of(hold.counter.scope);
+            let value = subject.and_then(|subject| {
+                let entry = self.subjects.at_mut(subject);
+                let value = entry.find_mut(&hold.counter, index)?;
+                change(index, hold, value);
+                Some(*value)
+            });
+            counters.push(value.unwrap_or_default());
+        }
+        counters
     }
 
     /// Adds the counters of a request that are not there yet.
@@ -291,7 +295,7 @@ impl Shard {
         request: &Reserve,
         owners: Owners,
     ) -> Result<(), StoreError> {
-        for subject in [owners.user, owners.tenant].into_iter().flatten() {
+        for subject in owners.places() {
             self.prune_counters(step, subject);
         }
         for hold in request.holds.iter() {
@@ -300,15 +304,6 @@ impl Shard {
             }
         }
         Ok(())
-    }
-}
-
-impl Owners {
-    fn of(self, scope: Scope) -> Option<usize> {
-        match scope {
-            Scope::User => self.user,
-            Scope::Tenant => self.tenant,
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::SHARDS;
 use crate::{
     CounterKey, CounterValue, Generation, Requester, Scope, Subject, TenantId, UnixMillis, UserId,
 };
@@ -54,9 +55,12 @@ impl Hashes {
         }
     }
 
-    /// The hash of the owner, in whose partition both subjects lie.
-    pub(super) fn owner(self) -> u64 {
-        self.tenant.unwrap_or(self.user)
+    /// The shard of the owner, in which both subjects lie.
+    #[inline]
+    pub(super) fn shard(self) -> usize {
+        // The maps within a shard go by other bits of the hash.
+        let owner = self.tenant.unwrap_or(self.user);
+        usize::try_from((owner >> 32) & 0xffff).unwrap_or_default() % SHARDS
     }
 }
 
@@ -80,6 +84,31 @@ impl<'a> Asker<'a> {
             )),
             Scope::Tenant => Some((SubjectRef::Tenant(tenant?), self.hashes.tenant?)),
         }
+    }
+}
+
+/// The places of the two subjects of a requester, as far as they are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owners {
+    /// The user.
+    pub(super) user: Option<usize>,
+    /// The tenant.
+    pub(super) tenant: Option<usize>,
+}
+
+impl Owners {
+    /// The place of one scope's subject.
+    #[inline]
+    pub(super) const fn of(self, scope: Scope) -> Option<usize> {
+        match scope {
+            Scope::User => self.user,
+            Scope::Tenant => self.tenant,
+        }
+    }
+
+    /// The places that there are.
+    pub(super) fn places(self) -> impl Iterator<Item = usize> {
+        [self.user, self.tenant].into_iter().flatten()
     }
 }
 
@@ -114,16 +143,8 @@ impl Counter {
 /// Whether two keys of one scope name the same counter.
 #[inline]
 pub(super) fn is_same_counter(one: &CounterKey, other: &CounterKey) -> bool {
-    // Numbers first: they tell nearly all counters apart. Names come from one configuration, so
-    // equal ones are mostly one and the same.
-    let is_same_name = || {
-        let (one, other) = (one.quota.as_str(), other.quota.as_str());
-        std::ptr::eq(one, other) || one == other
-    };
-    one.span.start() == other.span.start()
-        && one.span.end() == other.span.end()
-        && one.window == other.window
-        && is_same_name()
+    // Numbers first: they tell nearly all counters apart.
+    one.window == other.window && one.span == other.span && one.quota == other.quota
 }
 
 /// What is kept of one subject.
@@ -158,6 +179,12 @@ impl Entry {
             return Some(likely);
         }
         counters.iter().position(|counter| counter.is(key))
+    }
+
+    /// What the counter of a key says; its place may well be `likely`.
+    #[inline]
+    pub(super) fn get(&self, key: &CounterKey, likely: usize) -> Option<CounterValue> {
+        Some(self.value(self.find(key, likely)?))
     }
 
     /// The counter of a key, to change it; its place may well be `likely`.

@@ -87,12 +87,7 @@ pub(super) fn outcome(
             let reserved_at = UnixMillis::new(fields.number()?);
             let counters = fields.counters(order)?;
             Decision::Allowed(Allowed {
-                reservation: Arc::new(Reservation {
-                    request: Arc::clone(request),
-                    reserved_at,
-                    epoch,
-                    sends,
-                }),
+                reservation: Reservation::new(Arc::clone(request), reserved_at, epoch, sends),
                 counters,
             })
         }

@@ -42,7 +42,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
 
 impl Memory {
     /// Reserves a unit in a window of an hour from `START` on.
-    async fn reserve(&self, user: &str) -> Result<Arc<Reservation>, StoreErrorKind> {
+    async fn reserve(&self, user: &str) -> Result<Reservation, StoreErrorKind> {
         self.reserve_in(user, span(START, Duration::from_hours(1)))
             .await
     }
@@ -51,7 +51,7 @@ impl Memory {
         &self,
         user: &str,
         span: WindowSpan,
-    ) -> Result<Arc<Reservation>, StoreErrorKind> {
+    ) -> Result<Reservation, StoreErrorKind> {
         let request = ask(user, span, self.clock.now());
         match self.store.reserve(&request, Sends::Once).await {
             Ok(Decision::Allowed(allowed)) => Ok(allowed.reservation),
@@ -60,7 +60,7 @@ impl Memory {
         }
     }
 
-    async fn commit(&self, reservation: Arc<Reservation>) {
+    async fn commit(&self, reservation: Reservation) {
         let amounts = smallvec![Amount::ONE];
         let commit = Commit {
             reservation,
@@ -166,7 +166,7 @@ async fn a_lifetime_and_a_live_reservation_are_never_forgotten() {
     let live = memory.reserve("live").await.unwrap();
     for _ in 0..100 {
         memory.clock.advance(Duration::from_secs(20));
-        let renewed = memory.store.renew(&[Arc::clone(&live)]).await;
+        let renewed = memory.store.renew(std::slice::from_ref(&live)).await;
         assert_eq!(renewed.unwrap(), [Renewed::Held]);
         memory.sweep_all();
     }
