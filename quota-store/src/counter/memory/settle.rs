@@ -9,8 +9,8 @@ use super::{
     shard::{Common, Shard, Step},
 };
 use crate::{
-    Amount, Commit, Correction, CounterValues, Orphans, Renewed, Reservation, Reserve, Sends,
-    Settled, StoreError, StoreErrorKind, UnixMillis,
+    Amount, Commit, Correction, CounterValue, CounterValues, Orphans, Renewed, Reservation,
+    Reserve, Sends, Settled, StoreError, StoreErrorKind, UnixMillis,
 };
 
 /// How long after its `not_after` copies of a reserve are still guarded against.
@@ -182,9 +182,9 @@ impl Shard {
     /// Takes a reservation out of its counters, and charges them.
     fn end(&mut self, live: &Live, amount: impl Fn(usize) -> Amount) -> CounterValues {
         let request = &*live.reservation.request;
-        let counters = self.change_each(request, live.owners, |index, hold, value| {
-            value.reserved = value.reserved.saturating_sub(hold.amount);
-            value.used = value.used.saturating_add(amount(index));
+        let counters = self.change_each(request, live.owners, |index, hold, value| CounterValue {
+            used: value.used.saturating_add(amount(index)),
+            reserved: value.reserved.saturating_sub(hold.amount),
         });
         for subject in live.owners.places() {
             let entry = self.subjects.at_mut(subject);

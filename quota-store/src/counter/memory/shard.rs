@@ -61,10 +61,10 @@ pub(super) struct Shard {
 }
 
 /// What a request finds.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Found {
-    /// The holds that do not fit.
-    tight: SmallVec<[usize; 3]>,
+    /// Whether a hold does not fit.
+    is_tight: bool,
     /// Whether a counter is not there yet.
     is_new: bool,
 }
@@ -96,10 +96,10 @@ impl Shard {
             let in_flight = owners.user.map_or(0, |user| self.subjects.at(user).live);
             let cause = if in_flight >= request.max_in_flight {
                 Cause::InFlight
-            } else if found.tight.is_empty() {
-                return self.hold(step, request, sends, (owners, found));
+            } else if found.is_tight {
+                Cause::Limits(self.tight(request, owners))
             } else {
-                Cause::Limits(found.tight)
+                return self.hold(step, request, sends, (owners, found));
             };
             // A denial must not be the fault of reservations that have expired.
             if !self.live.has_expired(step.now) {
@@ -179,46 +179,39 @@ impl Shard {
     }
 
     /// Looks at every counter of the request; `None` where a window does not contain now.
+    #[inline]
     fn look(&self, now: UnixMillis, request: &Reserve, owners: Owners) -> Option<Found> {
-        let user = owners.user.map(|place| self.subjects.at(place));
-        let tenant = owners.tenant.map(|place| self.subjects.at(place));
-        let holds = &*request.holds;
         let mut found = Found::default();
-        for (index, hold) in holds.iter().enumerate() {
+        for (index, hold) in request.holds.iter().enumerate() {
             if !hold.counter.span.contains(now) {
                 return None;
             }
-            let entry = match hold.counter.scope {
-                Scope::User => user,
-                Scope::Tenant => tenant,
-            };
-            let value = entry.and_then(|entry| entry.get(&hold.counter, index));
+            let value = self.value(hold, owners, index);
             found.is_new |= value.is_none();
-            if hold.amount.is_zero() {
-                continue;
-            }
-            // Two holds on one counter count together.
-            let mut amount = hold.amount.get();
-            for other in &holds[..index] {
-                if is_same(&other.counter, &hold.counter) {
-                    amount += other.amount.get();
-                }
-            }
-            if !fits(value.unwrap_or_default(), hold.hard, amount) {
-                found.tight.push(index);
-            }
+            found.is_tight |= !fits(value.unwrap_or_default(), &request.holds, index);
         }
         Some(found)
     }
 
+    /// The holds of a request that do not fit.
+    fn tight(&self, request: &Reserve, owners: Owners) -> SmallVec<[usize; 3]> {
+        let values = self.values(request, owners);
+        let does_not_fit = |index: &usize| !fits(values[*index], &request.holds, *index);
+        (0..values.len()).filter(does_not_fit).collect()
+    }
+
+    /// What the counter of one hold says, if it is there.
+    #[inline]
+    fn value(&self, hold: &Hold, owners: Owners, index: usize) -> Option<CounterValue> {
+        let entry = self.subjects.at(owners.of(hold.counter.scope)?);
+        entry.get(&hold.counter, index)
+    }
+
     /// What the counters of a request say.
     fn values(&self, request: &Reserve, owners: Owners) -> CounterValues {
-        let value = |(index, hold): (usize, &Hold)| {
-            let entry = self.subjects.at(owners.of(hold.counter.scope)?);
-            entry.get(&hold.counter, index)
-        };
         let holds = request.holds.iter().enumerate();
-        holds.map(|hold| value(hold).unwrap_or_default()).collect()
+        let values = holds.map(|(index, hold)| self.value(hold, owners, index));
+        values.map(Option::unwrap_or_default).collect()
     }
 
     /// Holds the units of a request that nothing denies.
@@ -243,8 +236,9 @@ impl Shard {
         }
         self.ensure_record(step)?;
 
-        let counters = self.change_each(request, owners, |_, hold, value| {
-            value.reserved = value.reserved.saturating_add(hold.amount);
+        let counters = self.change_each(request, owners, |_, hold, value| CounterValue {
+            used: value.used,
+            reserved: value.reserved.saturating_add(hold.amount),
         });
         for subject in owners.places() {
             self.subjects.at_mut(subject).live += 1;
@@ -272,18 +266,19 @@ impl Shard {
         &mut self,
         request: &Reserve,
         owners: Owners,
-        change: impl Fn(usize, &Hold, &mut CounterValue),
+        change: impl Fn(usize, &Hold, CounterValue) -> CounterValue,
     ) -> CounterValues {
         let mut counters = CounterValues::new();
         for (index, hold) in request.holds.iter().enumerate() {
-            let subject = owners.of(hold.counter.scope);
-            let value = subject.and_then(|subject| {
-                let entry = self.subjects.at_mut(subject);
-                let value = entry.find_mut(&hold.counter, index)?;
-                change(index, hold, value);
-                Some(*value)
-            });
-            counters.push(value.unwrap_or_default());
+            let entry = owners.of(hold.counter.scope);
+            let entry = entry.map(|subject| self.subjects.at_mut(subject));
+            let Some(value) = entry.and_then(|entry| entry.find_mut(&hold.counter, index)) else {
+                counters.push(CounterValue::default());
+                continue;
+            };
+            let changed = change(index, hold, *value);
+            *value = changed;
+            counters.push(changed);
         }
         counters
     }
@@ -332,11 +327,19 @@ fn is_same(one: &CounterKey, other: &CounterKey) -> bool {
     one.scope == other.scope && is_same_counter(one, other)
 }
 
-/// Whether `amount` more units fit.
+/// Whether a hold fits a counter that says `value`.
 #[inline]
-fn fits(value: CounterValue, hard: Bound, amount: u64) -> bool {
+fn fits(value: CounterValue, holds: &[Hold], index: usize) -> bool {
+    let hold = &holds[index];
+    if hold.amount.is_zero() {
+        return true;
+    }
+    // Two holds on one counter count together.
+    let before = holds[..index].iter();
+    let same = before.filter(|other| is_same(&other.counter, &hold.counter));
+    let amount = same.fold(hold.amount.get(), |sum, other| sum + other.amount.get());
     let reserved = value.reserved.get() + amount;
-    match hard {
+    match hold.hard {
         Bound::AtMost(hard) => value.used.get() + reserved <= hard.get(),
         Bound::Unlimited => reserved <= Amount::MAX.get(),
     }

@@ -26,9 +26,10 @@ impl SubjectRef<'_> {
     fn is(self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::User(tenant, user), Subject::User { tenant: t, user: u }) => {
-                user == u && tenant == t.as_ref()
+                is_same_text(user.as_str(), u.as_str())
+                    && tenant.map(TenantId::as_str) == t.as_ref().map(TenantId::as_str)
             }
-            (Self::Tenant(tenant), Subject::Tenant(t)) => tenant == t,
+            (Self::Tenant(tenant), Subject::Tenant(t)) => is_same_text(tenant.as_str(), t.as_str()),
             _ => false,
         }
     }
@@ -144,7 +145,15 @@ impl Counter {
 #[inline]
 pub(super) fn is_same_counter(one: &CounterKey, other: &CounterKey) -> bool {
     // Numbers first: they tell nearly all counters apart.
-    one.window == other.window && one.span == other.span && one.quota == other.quota
+    one.span == other.span
+        && one.window == other.window
+        && is_same_text(one.quota.as_str(), other.quota.as_str())
+}
+
+/// Whether two texts are equal, as two clones of one text mostly are.
+#[inline]
+fn is_same_text(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
 /// What is kept of one subject.
