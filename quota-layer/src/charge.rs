@@ -66,7 +66,8 @@ impl CounterRule {
                 quota: self.quota.clone(),
                 window: self.limit.window,
                 span: self.span_at(now),
-            },
+            }
+            .into(),
             hard: self.hard,
             amount: self.amount,
         }

@@ -90,8 +90,8 @@ pub struct CounterKey {
 /// Units to hold on one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The counter.
-    pub counter: CounterKey,
+    /// The counter. Holds of the same one best share its key, which stores then tell by its address.
+    pub counter: Arc<CounterKey>,
     /// What `used + reserved + amount` may not pass.
     pub hard: Bound,
     /// How many units. Zero is never denied, and lets a commit charge what was used.

@@ -128,7 +128,7 @@ impl Ask {
     /// With so many units of a counter.
     pub(super) fn hold(mut self, counter: &CounterKey, hard: Bound, amount: u64) -> Self {
         let hold = Hold {
-            counter: counter.clone(),
+            counter: Arc::new(counter.clone()),
             hard,
             amount: units(amount),
         };
@@ -320,7 +320,7 @@ pub(super) async fn expire(under: &impl StoreUnderTest, reservation: &Reservatio
     let counters: Vec<_> = request
         .holds
         .iter()
-        .map(|hold| hold.counter.clone())
+        .map(|hold| (*hold.counter).clone())
         .collect();
     read_all(under, &request.requester, &counters).await;
 }

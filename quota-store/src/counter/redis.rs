@@ -182,7 +182,7 @@ impl RedisCounterStore {
         claim: &Claim,
     ) -> Result<Decision, Failure> {
         let address = self.address(&request.requester);
-        let counters = request.holds.iter().map(|hold| &hold.counter);
+        let counters = request.holds.iter().map(|hold| &*hold.counter);
         check_counters(&request.requester, &counters)?;
         let order = Order::of(&counters);
         let mut is_second = false;
@@ -224,7 +224,7 @@ impl RedisCounterStore {
         let claim = Claim::default();
         let work = async {
             let request = ending.request();
-            let counters = request.holds.iter().map(|hold| &hold.counter);
+            let counters = request.holds.iter().map(|hold| &*hold.counter);
             check_counters(&request.requester, &counters)?;
             if ending.length() != request.holds.len() {
                 return Err(invalid("it has another number of amounts than of holds"));

@@ -154,7 +154,7 @@ pub(crate) fn of_tenant() -> CounterKey {
 
 pub(crate) fn hold(counter: CounterKey, hard: u64, units: u64) -> Hold {
     Hold {
-        counter,
+        counter: counter.into(),
         hard: Bound::AtMost(amount(hard)),
         amount: amount(units),
     }

@@ -114,7 +114,8 @@ fn hold(quota: &str, hard: Bound, units: u64) -> Hold {
             quota: QuotaName::new(quota).unwrap(),
             window: Window::Second,
             span,
-        },
+        }
+        .into(),
         hard,
         amount: amount(units),
     }

@@ -77,7 +77,7 @@ impl Shard {
             reserved: before.reserved,
         };
         if after != before {
-            *self.counter_mut(step, key, Overflow::Refuse)? = after;
+            *self.counter_mut(step, &key.clone().into(), Overflow::Refuse)? = after;
         }
         Ok(Administered::Counter { before, after })
     }

@@ -1,6 +1,6 @@
 //! Subjects and their counters.
 
-use std::{hash::BuildHasher, mem, time::Duration};
+use std::{hash::BuildHasher, mem, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -116,14 +116,14 @@ impl Owners {
 /// One counter in its window.
 #[derive(Debug)]
 struct Counter {
-    key: CounterKey,
+    key: Arc<CounterKey>,
     value: CounterValue,
 }
 
 impl Counter {
     #[inline]
     fn is(&self, key: &CounterKey) -> bool {
-        is_same_counter(&self.key, key)
+        std::ptr::eq(Arc::as_ptr(&self.key), key) || is_same_counter(&self.key, key)
     }
 
     fn is_of(&self, key: &CounterKey) -> bool {
@@ -225,9 +225,9 @@ impl Entry {
 
     /// Adds a counter that is not there yet; its place, which other counters' places may not
     /// survive.
-    pub(super) fn add(&mut self, key: &CounterKey, now: UnixMillis) -> usize {
+    pub(super) fn add(&mut self, key: &Arc<CounterKey>, now: UnixMillis) -> usize {
         let counter = Counter {
-            key: key.clone(),
+            key: Arc::clone(key),
             value: CounterValue::default(),
         };
         if !key.span.contains(now) {

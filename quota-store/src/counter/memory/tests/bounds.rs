@@ -20,7 +20,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
         span,
     };
     let hold = Hold {
-        counter,
+        counter: counter.into(),
         hard: Bound::Unlimited,
         amount: Amount::ONE,
     };
@@ -72,7 +72,7 @@ impl Memory {
 
     async fn used(&self, user: &str) -> u64 {
         let request = ask(user, span(START, Duration::from_hours(1)), START);
-        let counters = [request.holds[0].counter.clone()];
+        let counters = [(*request.holds[0].counter).clone()];
         let values = self.store.read(&request.requester, &counters).await;
         values.unwrap()[0].used.get()
     }
