@@ -60,7 +60,7 @@ impl Shard {
         }
         let value = || {
             let entry = self.subjects.at(self.subjects.find(step.asker, key.scope)?);
-            entry.get(key, 0)
+            entry.get(key)
         };
         Ok(value().unwrap_or_default())
     }

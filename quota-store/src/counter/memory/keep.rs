@@ -78,7 +78,7 @@ impl Shard {
         key: &Arc<CounterKey>,
         overflow: Overflow,
     ) -> Result<usize, StoreError> {
-        if let Some(place) = self.subjects.at(subject).find(key, 0) {
+        if let Some(place) = self.subjects.at(subject).find(key) {
             return Ok(place);
         }
         let pool = &step.common.counters;

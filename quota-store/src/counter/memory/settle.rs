@@ -182,13 +182,19 @@ impl Shard {
     /// Takes a reservation out of its counters, and charges them.
     fn end(&mut self, live: &Live, amount: impl Fn(usize) -> Amount) -> CounterValues {
         let request = &*live.reservation.request;
-        let counters = self.change_each(request, live.owners, |index, hold, value| CounterValue {
-            used: value.used.saturating_add(amount(index)),
-            reserved: value.reserved.saturating_sub(hold.amount),
-        });
-        for subject in live.owners.places() {
+        let mut counters = CounterValues::from_elem(CounterValue::default(), request.holds.len());
+        for (scope, subject) in live.owners.places() {
             let entry = self.subjects.at_mut(subject);
             entry.live = entry.live.saturating_sub(1);
+            entry.change_each(
+                &request.holds,
+                scope,
+                &mut counters,
+                |index, hold, value| CounterValue {
+                    used: value.used.saturating_add(amount(index)),
+                    reserved: value.reserved.saturating_sub(hold.amount),
+                },
+            );
         }
         counters
     }

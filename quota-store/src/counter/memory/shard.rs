@@ -9,7 +9,7 @@ use super::{
     live::{Live, LiveReservations},
     markers::Markers,
     room::{Pool, Room},
-    subjects::{Asker, Owners, Subjects, is_same_counter},
+    subjects::{Asker, Owners, Subjects, find, is_same_counter},
 };
 use crate::{
     Allowed, Amount, Bound, Cause, CounterKey, CounterValue, CounterValues, Decision, Denied,
@@ -179,39 +179,49 @@ impl Shard {
     }
 
     /// Looks at every counter of the request; `None` where a window does not contain now.
-    #[inline]
     fn look(&self, now: UnixMillis, request: &Reserve, owners: Owners) -> Option<Found> {
         let mut found = Found::default();
+        let counters = self.subjects.counters_of(owners);
+        let mut in_order = true;
         for (index, hold) in request.holds.iter().enumerate() {
             if !hold.counter.span.contains(now) {
                 return None;
             }
-            let value = self.value(hold, owners, index);
-            found.is_new |= value.is_none();
-            found.is_tight |= !fits(value.unwrap_or_default(), &request.holds, index);
+            let counters = counters.of(hold.counter.scope);
+            let place = find(counters, &hold.counter, index);
+            let value = place.map_or_else(CounterValue::default, |place| counters[place].value);
+            found.is_new |= place.is_none();
+            // Counters in the order of their holds are all different.
+            in_order &= place == Some(index);
+            let before = if in_order {
+                0
+            } else {
+                amount_before(&request.holds, index)
+            };
+            found.is_tight |= !fits(value, hold, before);
         }
         Some(found)
     }
 
-    /// The holds of a request that do not fit.
-    fn tight(&self, request: &Reserve, owners: Owners) -> SmallVec<[usize; 3]> {
-        let values = self.values(request, owners);
-        let does_not_fit = |index: &usize| !fits(values[*index], &request.holds, *index);
-        (0..values.len()).filter(does_not_fit).collect()
-    }
-
-    /// What the counter of one hold says, if it is there.
-    #[inline]
-    fn value(&self, hold: &Hold, owners: Owners, index: usize) -> Option<CounterValue> {
-        let entry = self.subjects.at(owners.of(hold.counter.scope)?);
-        entry.get(&hold.counter, index)
-    }
-
     /// What the counters of a request say.
     fn values(&self, request: &Reserve, owners: Owners) -> CounterValues {
-        let holds = request.holds.iter().enumerate();
-        let values = holds.map(|(index, hold)| self.value(hold, owners, index));
+        let counters = self.subjects.counters_of(owners);
+        let value = |(index, hold): (usize, &Hold)| {
+            let counters = counters.of(hold.counter.scope);
+            Some(counters[find(counters, &hold.counter, index)?].value)
+        };
+        let values = request.holds.iter().enumerate().map(value);
         values.map(Option::unwrap_or_default).collect()
+    }
+
+    /// The holds of a request that do not fit.
+    fn tight(&self, request: &Reserve, owners: Owners) -> SmallVec<[usize; 3]> {
+        let (values, holds) = (self.values(request, owners), &request.holds);
+        let is_tight = |&index: &usize| {
+            let before = amount_before(holds, index);
+            !fits(values[index], &holds[index], before)
+        };
+        (0..holds.len()).filter(is_tight).collect()
     }
 
     /// Holds the units of a request that nothing denies.
@@ -236,12 +246,16 @@ impl Shard {
         }
         self.ensure_record(step)?;
 
-        let counters = self.change_each(request, owners, |_, hold, value| CounterValue {
-            used: value.used,
-            reserved: value.reserved.saturating_add(hold.amount),
-        });
-        for subject in owners.places() {
-            self.subjects.at_mut(subject).live += 1;
+        let mut counters = CounterValues::from_elem(CounterValue::default(), request.holds.len());
+        for (scope, subject) in owners.places() {
+            let entry = self.subjects.at_mut(subject);
+            entry.live += 1;
+            entry.change_each(&request.holds, scope, &mut counters, |_, hold, value| {
+                CounterValue {
+                    used: value.used,
+                    reserved: value.reserved.saturating_add(hold.amount),
+                }
+            });
         }
         let reservation = Reservation {
             request: Arc::clone(request),
@@ -261,28 +275,6 @@ impl Shard {
         }))
     }
 
-    /// Changes the counter of each hold, all of which are there; what they say then.
-    pub(super) fn change_each(
-        &mut self,
-        request: &Reserve,
-        owners: Owners,
-        change: impl Fn(usize, &Hold, CounterValue) -> CounterValue,
-    ) -> CounterValues {
-        let mut counters = CounterValues::new();
-        for (index, hold) in request.holds.iter().enumerate() {
-            let entry = owners.of(hold.counter.scope);
-            let entry = entry.map(|subject| self.subjects.at_mut(subject));
-            let Some(value) = entry.and_then(|entry| entry.find_mut(&hold.counter, index)) else {
-                counters.push(CounterValue::default());
-                continue;
-            };
-            let changed = change(index, hold, *value);
-            *value = changed;
-            counters.push(changed);
-        }
-        counters
-    }
-
     /// Adds the counters of a request that are not there yet.
     fn ensure_counters(
         &mut self,
@@ -290,7 +282,7 @@ impl Shard {
         request: &Reserve,
         owners: Owners,
     ) -> Result<(), StoreError> {
-        for subject in owners.places() {
+        for (_, subject) in owners.places() {
             self.prune_counters(step, subject);
         }
         for hold in request.holds.iter() {
@@ -327,20 +319,22 @@ fn is_same(one: &CounterKey, other: &CounterKey) -> bool {
     one.scope == other.scope && is_same_counter(one, other)
 }
 
-/// Whether a hold fits a counter that says `value`.
+/// What the holds before this one ask of its counter: two holds on one counter count together.
+fn amount_before(holds: &[Hold], index: usize) -> u64 {
+    let (before, hold) = (&holds[..index], &holds[index]);
+    let same = before
+        .iter()
+        .filter(|other| is_same(&other.counter, &hold.counter));
+    same.map(|other| other.amount.get()).sum()
+}
+
+/// Whether a hold fits a counter that says `value`, after `before` more units.
 #[inline]
-fn fits(value: CounterValue, holds: &[Hold], index: usize) -> bool {
-    let hold = &holds[index];
-    if hold.amount.is_zero() {
-        return true;
-    }
-    // Two holds on one counter count together.
-    let before = holds[..index].iter();
-    let same = before.filter(|other| is_same(&other.counter, &hold.counter));
-    let amount = same.fold(hold.amount.get(), |sum, other| sum + other.amount.get());
-    let reserved = value.reserved.get() + amount;
-    match hold.hard {
-        Bound::AtMost(hard) => value.used.get() + reserved <= hard.get(),
-        Bound::Unlimited => reserved <= Amount::MAX.get(),
-    }
+fn fits(value: CounterValue, hold: &Hold, before: u64) -> bool {
+    let reserved = value.reserved.get() + before + hold.amount.get();
+    hold.amount.is_zero()
+        || match hold.hard {
+            Bound::AtMost(hard) => value.used.get() + reserved <= hard.get(),
+            Bound::Unlimited => reserved <= Amount::MAX.get(),
+        }
 }

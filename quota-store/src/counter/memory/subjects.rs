@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::SHARDS;
 use crate::{
-    CounterKey, CounterValue, Generation, Requester, Scope, Subject, TenantId, UnixMillis, UserId,
+    CounterKey, CounterValue, Generation, Hold, Requester, Scope, Subject, TenantId, UnixMillis,
+    UserId,
 };
 
 /// How long a generation outlives its last change: longer than a loaded plan can be under way.
@@ -108,16 +109,46 @@ impl Owners {
     }
 
     /// The places that there are.
-    pub(super) fn places(self) -> impl Iterator<Item = usize> {
-        [self.user, self.tenant].into_iter().flatten()
+    pub(super) fn places(self) -> impl Iterator<Item = (Scope, usize)> {
+        let user = self.user.map(|place| (Scope::User, place));
+        let tenant = self.tenant.map(|place| (Scope::Tenant, place));
+        user.into_iter().chain(tenant)
+    }
+}
+
+/// The counters of a requester's subjects.
+#[derive(Clone, Copy)]
+pub(super) struct CountersOf<'a> {
+    user: &'a [Counter],
+    tenant: &'a [Counter],
+}
+
+impl<'a> CountersOf<'a> {
+    /// The counters of one scope's subject.
+    #[inline]
+    pub(super) const fn of(self, scope: Scope) -> &'a [Counter] {
+        match scope {
+            Scope::User => self.user,
+            Scope::Tenant => self.tenant,
+        }
     }
 }
 
 /// One counter in its window.
 #[derive(Debug)]
-struct Counter {
+pub(super) struct Counter {
     key: Arc<CounterKey>,
-    value: CounterValue,
+    /// What it says.
+    pub(super) value: CounterValue,
+}
+
+/// The place of a counter, which may well be `likely`.
+#[inline]
+pub(super) fn find(counters: &[Counter], key: &CounterKey, likely: usize) -> Option<usize> {
+    if counters.get(likely).is_some_and(|counter| counter.is(key)) {
+        return Some(likely);
+    }
+    counters.iter().position(|counter| counter.is(key))
 }
 
 impl Counter {
@@ -180,41 +211,37 @@ impl Entry {
         self.generation = Some((generation, now));
     }
 
-    /// The place of a counter, which may well be `likely`.
-    #[inline]
-    pub(super) fn find(&self, key: &CounterKey, likely: usize) -> Option<usize> {
-        let counters = self.counters.as_slice();
-        if counters.get(likely).is_some_and(|counter| counter.is(key)) {
-            return Some(likely);
-        }
-        counters.iter().position(|counter| counter.is(key))
+    /// The place of a counter.
+    pub(super) fn find(&self, key: &CounterKey) -> Option<usize> {
+        find(&self.counters, key, 0)
     }
 
-    /// What the counter of a key says; its place may well be `likely`.
-    #[inline]
-    pub(super) fn get(&self, key: &CounterKey, likely: usize) -> Option<CounterValue> {
-        Some(self.value(self.find(key, likely)?))
+    /// What a counter says.
+    pub(super) fn get(&self, key: &CounterKey) -> Option<CounterValue> {
+        Some(self.counters[self.find(key)?].value)
     }
 
-    /// The counter of a key, to change it; its place may well be `likely`.
+    /// Changes the counters of all holds of this scope, which are there, and lists what they say
+    /// then.
     #[inline]
-    pub(super) fn find_mut(
+    pub(super) fn change_each(
         &mut self,
-        key: &CounterKey,
-        likely: usize,
-    ) -> Option<&mut CounterValue> {
+        holds: &[Hold],
+        scope: Scope,
+        values: &mut [CounterValue],
+        change: impl Fn(usize, &Hold, CounterValue) -> CounterValue,
+    ) {
         let counters = self.counters.as_mut_slice();
-        let place = match counters.get(likely) {
-            Some(counter) if counter.is(key) => likely,
-            _ => counters.iter().position(|counter| counter.is(key))?,
-        };
-        Some(&mut counters[place].value)
-    }
-
-    /// The counter at a place.
-    #[inline]
-    pub(super) fn value(&self, place: usize) -> CounterValue {
-        self.counters[place].value
+        for (index, (hold, value)) in holds.iter().zip(values).enumerate() {
+            if hold.counter.scope != scope {
+                continue;
+            }
+            if let Some(place) = find(counters, &hold.counter, index) {
+                let changed = change(index, hold, counters[place].value);
+                counters[place].value = changed;
+                *value = changed;
+            }
+        }
     }
 
     /// The counter at a place, to change it.
@@ -324,6 +351,20 @@ impl Subjects {
     #[inline]
     pub(super) fn at_mut(&mut self, place: usize) -> &mut Entry {
         &mut self.entries[place]
+    }
+
+    /// The counters of the subjects at these places.
+    #[inline]
+    pub(super) fn counters_of(&self, owners: Owners) -> CountersOf<'_> {
+        let counters = |place: Option<usize>| {
+            place.map_or([].as_slice(), |place| {
+                self.entries[place].counters.as_slice()
+            })
+        };
+        CountersOf {
+            user: counters(owners.user),
+            tenant: counters(owners.tenant),
+        }
     }
 
     /// Looks through the next `count` places, and drops what nobody can miss.
