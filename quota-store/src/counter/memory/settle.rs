@@ -182,7 +182,8 @@ impl Shard {
     /// Takes a reservation out of its counters, and charges them.
     fn end(&mut self, live: &Live, amount: impl Fn(usize) -> Amount) -> CounterValues {
         let request = &*live.reservation.request;
-        let mut counters = CounterValues::from_elem(CounterValue::default(), request.holds.len());
+        let mut counters = CounterValues::new();
+        counters.resize(request.holds.len(), CounterValue::default());
         for (scope, subject) in live.owners.places() {
             let entry = self.subjects.at_mut(subject);
             entry.live = entry.live.saturating_sub(1);

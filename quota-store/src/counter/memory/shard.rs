@@ -246,7 +246,8 @@ impl Shard {
         }
         self.ensure_record(step)?;
 
-        let mut counters = CounterValues::from_elem(CounterValue::default(), request.holds.len());
+        let mut counters = CounterValues::new();
+        counters.resize(request.holds.len(), CounterValue::default());
         for (scope, subject) in owners.places() {
             let entry = self.subjects.at_mut(subject);
             entry.live += 1;
@@ -257,20 +258,22 @@ impl Shard {
                 }
             });
         }
-        let reservation = Reservation {
+        let place = Place {
+            shard: step.asker.hashes.shard(),
+            slot: self.live.next_slot(),
+        };
+        // Made twice where it goes to, which takes half the time of a copy.
+        let reservation = || Reservation {
             request: Arc::clone(request),
             reserved_at: step.now,
             epoch: step.common.epoch,
             sends,
-            place: Some(Place {
-                shard: step.asker.hashes.shard(),
-                slot: self.live.next_slot(),
-            }),
+            place: Some(place),
         };
-        let live = Live::new(reservation.clone(), owners);
+        let live = Live::new(reservation(), owners);
         self.live.insert(live, step.now.saturating_add(request.ttl));
         Ok(Decision::Allowed(Allowed {
-            reservation,
+            reservation: reservation(),
             counters,
         }))
     }
