@@ -170,10 +170,28 @@ pub struct Reservation {
 /// Where a store in memory keeps a reservation as long as it is live, and another one afterwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
+    shard: u32,
+    slot: u32,
+}
+
+impl Place {
+    /// A slot of a shard; `None` where there are too many to be told apart.
+    pub(crate) fn new(shard: usize, slot: usize) -> Option<Self> {
+        Some(Self {
+            shard: shard.try_into().ok()?,
+            slot: slot.try_into().ok()?,
+        })
+    }
+
     /// The shard, in the data of the reservation's epoch.
-    pub(crate) shard: usize,
+    pub(crate) fn shard(self) -> usize {
+        self.shard.try_into().unwrap_or(usize::MAX)
+    }
+
     /// The place in that shard.
-    pub(crate) slot: usize,
+    pub(crate) fn slot(self) -> usize {
+        self.slot.try_into().unwrap_or(usize::MAX)
+    }
 }
 
 /// How often a reserve may have reached the store.

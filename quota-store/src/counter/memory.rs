@@ -213,7 +213,7 @@ impl<C: Clock> MemoryCounterStore<C> {
     /// Locks the shard of a reservation's owner.
     fn lock_of(&self, reservation: &Reservation) -> MutexGuard<'_, Shard> {
         let shard = match reservation.place {
-            Some(place) if reservation.epoch == self.common.epoch => place.shard,
+            Some(place) if reservation.epoch == self.common.epoch => place.shard(),
             // Made by nobody, or in the data of another store.
             _ => self.asker(&reservation.request.requester).hashes.shard(),
         };

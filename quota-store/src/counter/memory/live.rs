@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::subjects::Owners;
-use crate::{Reservation, ReservationId, UnixMillis};
+use crate::{Reservation, ReservationId, UnixMillis, reservation::Place};
 
 /// One live reservation. The subjects it names stay where they are as long as it lives.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl LiveReservations {
             let live = self.slots.get(*slot);
             live.is_some_and(|live| Arc::ptr_eq(&live.reservation.request, request))
         };
-        let place = reservation.place.map(|place| place.slot);
+        let place = reservation.place.map(Place::slot);
         place.filter(is_it).or_else(|| self.find(request.id))
     }
 

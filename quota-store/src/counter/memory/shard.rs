@@ -258,17 +258,14 @@ impl Shard {
                 }
             });
         }
-        let place = Place {
-            shard: step.asker.hashes.shard(),
-            slot: self.live.next_slot(),
-        };
+        let place = Place::new(step.asker.hashes.shard(), self.live.next_slot());
         // Made twice where it goes to, which takes half the time of a copy.
         let reservation = || Reservation {
             request: Arc::clone(request),
             reserved_at: step.now,
             epoch: step.common.epoch,
             sends,
-            place: Some(place),
+            place,
         };
         let live = Live::new(reservation(), owners);
         self.live.insert(live, step.now.saturating_add(request.ttl));

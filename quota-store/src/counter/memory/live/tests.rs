@@ -6,9 +6,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    Epoch, KnownGeneration, Orphans, Requester, Reserve, Sends, UserId, reservation::Place,
-};
+use crate::{Epoch, KnownGeneration, Orphans, Requester, Reserve, Sends, UserId};
 
 fn key(id: u128) -> ReservationId {
     uuid::Uuid::from_u128(id).into()
@@ -32,7 +30,7 @@ fn reservation(id: u128, slot: usize) -> Reservation {
     };
     let now = UnixMillis::new(0);
     let mut made = Reservation::new(Arc::new(request), now, Epoch(0), Sends::Once);
-    made.place = Some(Place { shard: 0, slot });
+    made.place = Place::new(0, slot);
     made
 }
 
