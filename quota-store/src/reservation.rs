@@ -168,7 +168,7 @@ pub struct Reservation {
 }
 
 /// Where a store in memory keeps a reservation as long as it is live, and another one afterwards.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     shard: u32,
     slot: u32,

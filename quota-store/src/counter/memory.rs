@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod administer;
+mod counters;
 mod keep;
 mod live;
 mod markers;

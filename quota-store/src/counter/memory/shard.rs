@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use super::{
+    counters::{find, is_same_counter},
     keep::Overflow,
     live::{Live, LiveReservations},
     markers::Markers,
     room::{Pool, Room},
-    subjects::{Asker, Owners, Subjects, find, is_same_counter},
+    subjects::{Asker, Owners, Subjects},
 };
 use crate::{
     Allowed, Amount, Bound, Cause, CounterKey, CounterValue, CounterValues, Decision, Denied,

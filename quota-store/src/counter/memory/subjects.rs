@@ -7,7 +7,10 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::SHARDS;
+use super::{
+    SHARDS,
+    counters::{Counter, CountersOf, find, is_same_text},
+};
 use crate::{
     CounterKey, CounterValue, Generation, Hold, Requester, Scope, Subject, TenantId, UnixMillis,
     UserId,
@@ -114,77 +117,6 @@ impl Owners {
         let tenant = self.tenant.map(|place| (Scope::Tenant, place));
         user.into_iter().chain(tenant)
     }
-}
-
-/// The counters of a requester's subjects.
-#[derive(Clone, Copy)]
-pub(super) struct CountersOf<'a> {
-    user: &'a [Counter],
-    tenant: &'a [Counter],
-}
-
-impl<'a> CountersOf<'a> {
-    /// The counters of one scope's subject.
-    #[inline]
-    pub(super) const fn of(self, scope: Scope) -> &'a [Counter] {
-        match scope {
-            Scope::User => self.user,
-            Scope::Tenant => self.tenant,
-        }
-    }
-}
-
-/// One counter in its window.
-#[derive(Debug)]
-pub(super) struct Counter {
-    key: Arc<CounterKey>,
-    /// What it says.
-    pub(super) value: CounterValue,
-}
-
-/// The place of a counter, which may well be `likely`.
-#[inline]
-pub(super) fn find(counters: &[Counter], key: &CounterKey, likely: usize) -> Option<usize> {
-    if counters.get(likely).is_some_and(|counter| counter.is(key)) {
-        return Some(likely);
-    }
-    counters.iter().position(|counter| counter.is(key))
-}
-
-impl Counter {
-    #[inline]
-    fn is(&self, key: &CounterKey) -> bool {
-        std::ptr::eq(Arc::as_ptr(&self.key), key) || is_same_counter(&self.key, key)
-    }
-
-    fn is_of(&self, key: &CounterKey) -> bool {
-        self.key.window == key.window && self.key.quota == key.quota
-    }
-
-    /// Whether its window is long over.
-    fn is_past(&self, now: UnixMillis, memory: Duration) -> bool {
-        let is_over = |end: UnixMillis| end.saturating_add(memory) <= now;
-        self.value.reserved.is_zero() && self.key.span.end().is_some_and(is_over)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.value == CounterValue::default()
-    }
-}
-
-/// Whether two keys of one scope name the same counter.
-#[inline]
-pub(super) fn is_same_counter(one: &CounterKey, other: &CounterKey) -> bool {
-    // Numbers first: they tell nearly all counters apart.
-    one.span == other.span
-        && one.window == other.window
-        && is_same_text(one.quota.as_str(), other.quota.as_str())
-}
-
-/// Whether two texts are equal, as two clones of one text mostly are.
-#[inline]
-fn is_same_text(one: &str, other: &str) -> bool {
-    std::ptr::eq(one, other) || one == other
 }
 
 /// What is kept of one subject.

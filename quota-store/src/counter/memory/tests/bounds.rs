@@ -42,7 +42,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
 
 impl Memory {
     /// Reserves a unit in a window of an hour from `START` on.
-    async fn reserve(&self, user: &str) -> Result<Reservation, StoreErrorKind> {
+    pub(super) async fn reserve(&self, user: &str) -> Result<Reservation, StoreErrorKind> {
         self.reserve_in(user, span(START, Duration::from_hours(1)))
             .await
     }
@@ -60,7 +60,7 @@ impl Memory {
         }
     }
 
-    async fn commit(&self, reservation: Reservation) {
+    pub(super) async fn commit(&self, reservation: Reservation) {
         let amounts = smallvec![Amount::ONE];
         let commit = Commit {
             reservation,
@@ -70,7 +70,7 @@ impl Memory {
         assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
     }
 
-    async fn used(&self, user: &str) -> u64 {
+    pub(super) async fn used(&self, user: &str) -> u64 {
         let request = ask(user, span(START, Duration::from_hours(1)), START);
         let counters = [(*request.holds[0].counter).clone()];
         let values = self.store.read(&request.requester, &counters).await;
