@@ -4,10 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use jiff::tz::TimeZone;
 use quota_store::{
     Amount, Anchor, Bound, CounterKey, Hold, Holds, Limit, Percent, Plan, QuotaName, Scope,
-    UnixMillis, Unlisted, Window, WindowSpan,
+    UnixMillis, Unlisted, Window,
 };
 
 use crate::{
@@ -33,7 +32,6 @@ pub(crate) struct CounterRule {
     pub(crate) amount: Amount,
     pub(crate) actual: Actual,
     pub(crate) labels: Labels,
-    spans: SpanCell,
 }
 
 /// What a counter is called in headers and bodies, made once.
@@ -54,51 +52,20 @@ pub(crate) struct Labels {
 }
 
 impl CounterRule {
-    /// The window that contains `now`.
-    pub(crate) fn span_at(&self, now: UnixMillis) -> WindowSpan {
-        self.spans.at(now)
-    }
-
+    /// What to hold in the window that contains `now`.
     fn hold(&self, now: UnixMillis) -> Hold {
+        let window = self.limit.window;
         Hold {
             counter: CounterKey {
                 scope: self.scope,
                 quota: self.quota.clone(),
-                window: self.limit.window,
-                span: self.span_at(now),
-            },
+                window,
+                span: window.span_at(now, &self.plan.timezone, Anchor::Calendar),
+            }
+            .into(),
             hard: self.hard,
             amount: self.amount,
         }
-    }
-}
-
-/// Remembers the window of one kind and zone until it ends.
-#[derive(Debug)]
-struct SpanCell {
-    window: Window,
-    zone: TimeZone,
-    last: ArcSwap<WindowSpan>,
-}
-
-impl SpanCell {
-    fn new(window: Window, zone: TimeZone) -> Self {
-        let first = window.span_at(UnixMillis::default(), &zone, Anchor::Calendar);
-        Self {
-            window,
-            zone,
-            last: ArcSwap::from_pointee(first),
-        }
-    }
-
-    fn at(&self, now: UnixMillis) -> WindowSpan {
-        let last = **self.last.load();
-        if last.contains(now) {
-            return last;
-        }
-        let span = self.window.span_at(now, &self.zone, Anchor::Calendar);
-        self.last.store(Arc::new(span));
-        span
     }
 }
 
@@ -108,15 +75,35 @@ pub(crate) struct ChargeTable {
     pub(crate) counters: Vec<CounterRule>,
     /// By the place of the quota in the rule's charge.
     metrics: Vec<QuotaMetrics>,
+    /// What was held last: the same until one of the windows ends.
+    last: ArcSwap<Holds>,
 }
 
 impl ChargeTable {
+    fn new(counters: Vec<CounterRule>, metrics: Vec<QuotaMetrics>) -> Self {
+        Self {
+            counters,
+            metrics,
+            last: ArcSwap::default(),
+        }
+    }
+
     /// What to hold for a request at `now`.
+    ///
+    /// Requests share it and the keys in it, so that a store finds counters by their address.
     pub(crate) fn holds(&self, now: UnixMillis) -> Holds {
-        self.counters
-            .iter()
-            .map(|counter| counter.hold(now))
-            .collect()
+        let last = self.last.load();
+        let is_current = |hold: &Hold| hold.counter.span.contains(now);
+        if last.len() == self.counters.len() && last.iter().all(is_current) {
+            return Arc::clone(&last);
+        }
+        let hold = |(place, counter): (usize, &CounterRule)| {
+            let last = last.get(place).filter(|hold| is_current(hold));
+            last.cloned().unwrap_or_else(|| counter.hold(now))
+        };
+        let holds: Holds = self.counters.iter().enumerate().map(hold).collect();
+        self.last.store(Arc::new(Arc::clone(&holds)));
+        holds
     }
 
     /// Counts an attempt, with what each counter was charged, or else with what was asked for.
@@ -163,10 +150,7 @@ impl Charges {
         let index = (rule * self.plans + user.0) * (self.plans + 1) + column;
         self.tables[index].get_or_init(|| {
             let RuleAction::Charge(items) = &config.rules[rule].action else {
-                return Arc::new(ChargeTable {
-                    counters: Vec::new(),
-                    metrics: Vec::new(),
-                });
+                return Arc::new(ChargeTable::new(Vec::new(), Vec::new()));
             };
             let maker = TableMaker {
                 config,
@@ -196,7 +180,7 @@ impl TableMaker<'_> {
             .iter()
             .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
             .collect();
-        ChargeTable { counters, metrics }
+        ChargeTable::new(counters, metrics)
     }
 
     fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {
@@ -267,7 +251,6 @@ impl TableMaker<'_> {
             amount,
             actual: item.actual,
             labels: self.labels(&item.quota, scope, plan, &limit),
-            spans: SpanCell::new(limit.window, plan.timezone.clone()),
             plan: Arc::clone(plan),
             limit,
         }

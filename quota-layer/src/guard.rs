@@ -21,7 +21,7 @@ enum Stage {
     /// The store was or will be asked, and has not answered.
     Asking(Arc<Reserve>),
     /// The store holds the units.
-    Held(Arc<Reservation>, LiveKey),
+    Held(Reservation, LiveKey),
     /// The head was a success: the units are charged, whatever happens now.
     Committing(Commit, LiveKey),
     /// Settled, or somebody else's to settle.
@@ -48,7 +48,7 @@ impl Guard {
     }
 
     /// The store answered that it holds the units.
-    pub(crate) fn held(&mut self, reservation: Arc<Reservation>) {
+    pub(crate) fn held(&mut self, reservation: Reservation) {
         // Asking => Held
         let key = self.settler.keep_alive(&reservation);
         self.stage = Stage::Held(reservation, key);

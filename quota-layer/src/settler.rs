@@ -47,7 +47,7 @@ enum Job {
     /// Until acknowledged; its reservation is renewed meanwhile.
     Commit(Commit, LiveKey),
     /// Until acknowledged or expired.
-    Release(Arc<Reservation>),
+    Release(Reservation),
     /// Until acknowledged or expired.
     Abort(Arc<Reserve>),
 }
@@ -100,7 +100,7 @@ impl Settler {
     }
 
     /// Keeps a reservation alive until it is settled.
-    pub(crate) fn keep_alive(&self, reservation: &Arc<Reservation>) -> LiveKey {
+    pub(crate) fn keep_alive(&self, reservation: &Reservation) -> LiveKey {
         self.tracked.live.insert(reservation)
     }
 
@@ -123,7 +123,7 @@ impl Settler {
     }
 
     /// Gives a reservation back.
-    pub(crate) fn release(&self, reservation: Arc<Reservation>) {
+    pub(crate) fn release(&self, reservation: Reservation) {
         self.push(Job::Release(reservation));
     }
 

@@ -58,7 +58,7 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Frees what a reservation held, and charges nothing.
     fn release(
         &self,
-        reservation: &Arc<Reservation>,
+        reservation: &Reservation,
     ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
 
     /// Ends a reserve whose outcome is not known: frees what it held, and keeps it from taking
@@ -77,7 +77,7 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Holds these reservations for another time to live from now.
     fn renew(
         &self,
-        reservations: &[Arc<Reservation>],
+        reservations: &[Reservation],
     ) -> impl Future<Output = Result<Vec<Renewed>, StoreError>> + Send;
 
     /// Reads counters; one that was never touched is zero.
@@ -115,7 +115,7 @@ pub trait DynCounterStore: Send + Sync + 'static {
     /// See [`CounterStore::release`].
     fn release<'a>(
         &'a self,
-        reservation: &'a Arc<Reservation>,
+        reservation: &'a Reservation,
     ) -> BoxFuture<'a, Result<Settled, StoreError>>;
     /// See [`CounterStore::abort`].
     fn abort<'a>(&'a self, request: &'a Arc<Reserve>)
@@ -128,7 +128,7 @@ pub trait DynCounterStore: Send + Sync + 'static {
     /// See [`CounterStore::renew`].
     fn renew<'a>(
         &'a self,
-        reservations: &'a [Arc<Reservation>],
+        reservations: &'a [Reservation],
     ) -> BoxFuture<'a, Result<Vec<Renewed>, StoreError>>;
     /// See [`CounterStore::read`].
     fn read<'a>(
@@ -164,7 +164,7 @@ impl<C: CounterStore> DynCounterStore for C {
 
     fn release<'a>(
         &'a self,
-        reservation: &'a Arc<Reservation>,
+        reservation: &'a Reservation,
     ) -> BoxFuture<'a, Result<Settled, StoreError>> {
         Box::pin(CounterStore::release(self, reservation))
     }
@@ -185,7 +185,7 @@ impl<C: CounterStore> DynCounterStore for C {
 
     fn renew<'a>(
         &'a self,
-        reservations: &'a [Arc<Reservation>],
+        reservations: &'a [Reservation],
     ) -> BoxFuture<'a, Result<Vec<Renewed>, StoreError>> {
         Box::pin(CounterStore::renew(self, reservations))
     }

@@ -1,7 +1,5 @@
 //! What a store answers.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use crate::{CounterValues, Generation, Reservation, Scope, UnixMillis};
@@ -27,7 +25,7 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 pub struct Allowed {
     /// What is held.
-    pub reservation: Arc<Reservation>,
+    pub reservation: Reservation,
     /// Each counter with this reservation in it.
     pub counters: CounterValues,
 }

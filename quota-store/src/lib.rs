@@ -36,7 +36,7 @@
 //!             quota: "messages".parse()?,
 //!             window,
 //!             span: window.span_at(now, &jiff::tz::TimeZone::UTC, Anchor::Calendar),
-//!         },
+//!         }.into(),
 //!         hard: Bound::AtMost(Amount::saturating(5)),
 //!         amount: Amount::ONE,
 //!     }]

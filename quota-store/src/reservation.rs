@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
-use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -24,7 +24,8 @@ impl ReservationId {
     /// Makes a UUID of version 7 (RFC 9562, section 5.7) from the time and 74 random bits.
     #[must_use]
     pub fn generate(now: UnixMillis) -> Self {
-        let random: [u8; 10] = RANDOM.with_borrow_mut(RngExt::random);
+        let mut random = [0; 10];
+        RANDOM.with_borrow_mut(|generator| generator.fill_bytes(&mut random));
         Self(uuid::Builder::from_unix_timestamp_millis(now.get(), &random).into_uuid())
     }
 
@@ -89,16 +90,16 @@ pub struct CounterKey {
 /// Units to hold on one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The counter.
-    pub counter: CounterKey,
+    /// The counter. Holds of the same one best share its key, which stores then tell by its address.
+    pub counter: Arc<CounterKey>,
     /// What `used + reserved + amount` may not pass.
     pub hard: Bound,
     /// How many units. Zero is never denied, and lets a commit charge what was used.
     pub amount: Amount,
 }
 
-/// The holds of one request; few enough to stay inline.
-pub type Holds = SmallVec<[Hold; 3]>;
+/// The holds of one request. Requests that ask for the same in the same windows share them.
+pub type Holds = Arc<[Hold]>;
 
 /// What one reserve asks for. Nothing in it changes when it is sent again.
 #[derive(Clone, Debug)]
@@ -150,7 +151,9 @@ pub type CounterValues = SmallVec<[CounterValue; 3]>;
 /// Units that a store holds for one request.
 ///
 /// It carries everything that settling needs, so that a store keeps no more than it must.
-#[derive(Debug)]
+///
+/// Clones are cheap, and name the same units.
+#[derive(Clone, Debug)]
 pub struct Reservation {
     /// What was asked for, and is held.
     pub request: Arc<Reserve>,
@@ -160,6 +163,35 @@ pub struct Reservation {
     pub epoch: Epoch,
     /// Whether the reserve may have been sent more than once.
     pub sends: Sends,
+    /// Where a store in memory keeps it, so that it is settled without a search.
+    pub(crate) place: Option<Place>,
+}
+
+/// Where a store in memory keeps a reservation as long as it is live, and another one afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    shard: u32,
+    slot: u32,
+}
+
+impl Place {
+    /// A slot of a shard; `None` where there are too many to be told apart.
+    pub(crate) fn new(shard: usize, slot: usize) -> Option<Self> {
+        Some(Self {
+            shard: shard.try_into().ok()?,
+            slot: slot.try_into().ok()?,
+        })
+    }
+
+    /// The shard, in the data of the reservation's epoch.
+    pub(crate) fn shard(self) -> usize {
+        self.shard.try_into().unwrap_or(usize::MAX)
+    }
+
+    /// The place in that shard.
+    pub(crate) fn slot(self) -> usize {
+        self.slot.try_into().unwrap_or(usize::MAX)
+    }
 }
 
 /// How often a reserve may have reached the store.
@@ -172,6 +204,23 @@ pub enum Sends {
 }
 
 impl Reservation {
+    /// A reservation as a store makes it.
+    #[must_use]
+    pub const fn new(
+        request: Arc<Reserve>,
+        reserved_at: UnixMillis,
+        epoch: Epoch,
+        sends: Sends,
+    ) -> Self {
+        Self {
+            request,
+            reserved_at,
+            epoch,
+            sends,
+            place: None,
+        }
+    }
+
     /// The subject of one of its counters.
     ///
     /// `None` never happens for a reservation that a store made.
@@ -194,7 +243,7 @@ pub type Amounts = SmallVec<[Amount; 3]>;
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// What is charged.
-    pub reservation: Arc<Reservation>,
+    pub reservation: Reservation,
     /// What each counter is charged, more or less than was held.
     pub amounts: Amounts,
 }
@@ -203,7 +252,7 @@ pub struct Commit {
 #[derive(Clone, Debug)]
 pub struct Correction {
     /// What is corrected.
-    pub reservation: Arc<Reservation>,
+    pub reservation: Reservation,
     /// What to add to each counter, in the order of its holds; a counter stops at zero.
     pub differences: SmallVec<[i64; 3]>,
 }

@@ -45,23 +45,24 @@ pub enum Anchor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WindowSpan {
     start: UnixMillis,
-    end: Option<UnixMillis>,
+    // `NEVER` for a lifetime, so that every span is compared alike.
+    end: UnixMillis,
 }
+
+/// An instant that does not come.
+const NEVER: UnixMillis = UnixMillis::new(u64::MAX);
 
 impl WindowSpan {
     /// All of time.
     pub const LIFETIME: Self = Self {
         start: UnixMillis::new(0),
-        end: None,
+        end: NEVER,
     };
 
     /// A span from `start` to before `end`; `None` where it would be empty.
     #[must_use]
     pub fn new(start: UnixMillis, end: UnixMillis) -> Option<Self> {
-        (start < end).then_some(Self {
-            start,
-            end: Some(end),
-        })
+        (start < end).then_some(Self { start, end })
     }
 
     /// The first instant in it.
@@ -73,13 +74,17 @@ impl WindowSpan {
     /// The first instant after it; `None` for a lifetime.
     #[must_use]
     pub const fn end(self) -> Option<UnixMillis> {
-        self.end
+        if self.end.get() == NEVER.get() {
+            None
+        } else {
+            Some(self.end)
+        }
     }
 
     /// Whether the instant is in it.
     #[must_use]
     pub fn contains(self, now: UnixMillis) -> bool {
-        self.start <= now && self.end.is_none_or(|end| now < end)
+        self.start <= now && now < self.end
     }
 }
 

@@ -254,7 +254,8 @@ fn reserve_all(store: &RedisCounterStore) -> Arc<Reserve> {
             quota: QuotaName::new("messages").unwrap(),
             window: Window::Lifetime,
             span: WindowSpan::LIFETIME,
-        },
+        }
+        .into(),
         hard: Bound::AtMost(Amount::saturating(5)),
         amount: Amount::saturating(5),
     };

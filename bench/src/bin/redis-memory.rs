@@ -58,7 +58,7 @@ async fn charge(store: &RedisCounterStore, user: u32) -> Result<()> {
                 quota: QuotaName::new(quota)?,
                 window: Window::Month,
                 span,
-            },
+            }.into(),
             hard: Bound::AtMost(Amount::MAX),
             amount: Amount::ONE,
         })

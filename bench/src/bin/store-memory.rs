@@ -125,7 +125,7 @@ impl Ours {
                         UnixMillis::from_seconds(now.seconds()),
                         now.saturating_add(Duration::from_hours(1)),
                     )?,
-                },
+                }.into(),
                 hard: Bound::AtMost(Amount::MAX),
                 amount: Amount::ONE,
             })

@@ -1,7 +1,7 @@
 //! The reservations that this process holds, renewed while their requests live.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct LiveKey(usize);
 #[derive(Debug)]
 pub(super) struct LiveReservations {
     /// Held for a few instructions at a time, never across an await.
-    slab: Mutex<Slab<Arc<Reservation>>>,
+    slab: Mutex<Slab<Reservation>>,
     /// How long one may be renewed.
     max_reservation: Duration,
 }
@@ -38,8 +38,8 @@ impl LiveReservations {
         self.max_reservation
     }
 
-    pub(super) fn insert(&self, reservation: &Arc<Reservation>) -> LiveKey {
-        LiveKey(self.slab().insert(Arc::clone(reservation)))
+    pub(super) fn insert(&self, reservation: &Reservation) -> LiveKey {
+        LiveKey(self.slab().insert(reservation.clone()))
     }
 
     pub(super) fn remove(&self, key: LiveKey) {
@@ -48,7 +48,7 @@ impl LiveReservations {
         drop(removed);
     }
 
-    fn slab(&self) -> MutexGuard<'_, Slab<Arc<Reservation>>> {
+    fn slab(&self) -> MutexGuard<'_, Slab<Reservation>> {
         // A panic elsewhere leaves a whole slab behind: every change is one call.
         self.slab.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,10 +73,10 @@ impl Tracked {
         let now = self.store.now();
         let (live, renewable) = {
             let slab = self.live.slab();
-            let young = |reservation: &&Arc<Reservation>| {
+            let young = |reservation: &&Reservation| {
                 now.saturating_since(reservation.reserved_at) < self.live.max_reservation
             };
-            let renewable: Vec<Arc<Reservation>> = slab
+            let renewable: Vec<Reservation> = slab
                 .iter()
                 .map(|(_, reservation)| reservation)
                 .filter(young)
@@ -94,7 +94,7 @@ impl Tracked {
         }
     }
 
-    async fn renew_some(&self, reservations: &[Arc<Reservation>]) {
+    async fn renew_some(&self, reservations: &[Reservation]) {
         match self.store.renew(reservations).await {
             Ok(renewed) => {
                 let gone = renewed.iter().filter(|one| **one == Renewed::Gone).count();

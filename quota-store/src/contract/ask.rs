@@ -121,17 +121,18 @@ impl Ask {
             tenant_generation: KnownGeneration::Untracked,
             max_in_flight: u32::MAX,
             orphans: Orphans::Release,
-            holds: Holds::new(),
+            holds: Holds::default(),
         })
     }
 
     /// With so many units of a counter.
     pub(super) fn hold(mut self, counter: &CounterKey, hard: Bound, amount: u64) -> Self {
-        self.0.holds.push(Hold {
-            counter: counter.clone(),
+        let hold = Hold {
+            counter: Arc::new(counter.clone()),
             hard,
             amount: units(amount),
-        });
+        };
+        self.0.holds = self.0.holds.iter().cloned().chain([hold]).collect();
         self
     }
 
@@ -159,7 +160,7 @@ impl Ask {
     }
 
     /// Sends it; it must be allowed.
-    pub(super) async fn allowed(self, under: &impl StoreUnderTest) -> Arc<Reservation> {
+    pub(super) async fn allowed(self, under: &impl StoreUnderTest) -> Reservation {
         allowed(self.send(under).await).reservation
     }
 
@@ -227,11 +228,11 @@ pub(super) fn by_limits(holds: &[usize]) -> Cause {
 /// Charges a reservation.
 pub(super) async fn commit(
     under: &impl StoreUnderTest,
-    reservation: &Arc<Reservation>,
+    reservation: &Reservation,
     amounts: &[u64],
 ) -> Settled {
     let commit = Commit {
-        reservation: Arc::clone(reservation),
+        reservation: reservation.clone(),
         amounts: amounts.iter().copied().map(units).collect(),
     };
     let settled = under.store().commit(&commit).await;
@@ -239,10 +240,7 @@ pub(super) async fn commit(
 }
 
 /// Gives a reservation back.
-pub(super) async fn release(
-    under: &impl StoreUnderTest,
-    reservation: &Arc<Reservation>,
-) -> Settled {
+pub(super) async fn release(under: &impl StoreUnderTest, reservation: &Reservation) -> Settled {
     let settled = under.store().release(reservation).await;
     settled.expect("the store answers")
 }
@@ -256,11 +254,11 @@ pub(super) async fn abort(under: &impl StoreUnderTest, request: &Arc<Reserve>) -
 /// Corrects a reservation.
 pub(super) async fn correct(
     under: &impl StoreUnderTest,
-    reservation: &Arc<Reservation>,
+    reservation: &Reservation,
     differences: &[i64],
 ) -> Settled {
     let correction = Correction {
-        reservation: Arc::clone(reservation),
+        reservation: reservation.clone(),
         differences: differences.iter().copied().collect(),
     };
     let settled = under.store().correct(&correction).await;
@@ -322,7 +320,7 @@ pub(super) async fn expire(under: &impl StoreUnderTest, reservation: &Reservatio
     let counters: Vec<_> = request
         .holds
         .iter()
-        .map(|hold| hold.counter.clone())
+        .map(|hold| (*hold.counter).clone())
         .collect();
     read_all(under, &request.requester, &counters).await;
 }

@@ -1,6 +1,6 @@
 //! Units that nobody settles are free at their expiry, and not before.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     StoreUnderTest,
@@ -85,13 +85,13 @@ pub async fn renewing_holds_what_is_live(under: impl StoreUnderTest) {
     let first_expiry = left_alone.reserved_at.saturating_add(SHORT + A_WHILE);
     while under.store().now() < first_expiry {
         under.pass(Duration::from_millis(200)).await;
-        let both = [Arc::clone(&renewed), Arc::clone(&settled)];
+        let both = [renewed.clone(), settled.clone()];
         let answers = under.store().renew(&both).await;
         let answers = answers.expect("the store answers");
         assert_eq!(answers, [Renewed::Held, Renewed::Gone]);
     }
     assert_eq!(read(&under, &ama(), &messages()).await, value(0, 1));
-    let both = [left_alone, Arc::clone(&renewed)];
+    let both = [left_alone, renewed.clone()];
     let answers = under.store().renew(&both).await;
     let answers = answers.expect("the store answers");
     assert_eq!(answers, [Renewed::Gone, Renewed::Held]);

@@ -14,10 +14,8 @@ use crate::{Epoch, Reservation, Settled, UnixMillis};
 /// The same reservation, made in data that was lost.
 fn of_lost_data(held: &Reservation) -> Reservation {
     Reservation {
-        request: Arc::clone(&held.request),
-        reserved_at: held.reserved_at,
         epoch: Epoch(held.epoch.0 ^ 1),
-        sends: held.sends,
+        ..held.clone()
     }
 }
 
@@ -30,7 +28,7 @@ async fn lost(under: &impl StoreUnderTest) -> Reservation {
 
 /// A commit of a reservation whose data was lost is charged once.
 pub async fn a_commit_of_lost_data_is_charged_once(under: impl StoreUnderTest) {
-    let lost = Arc::new(lost(&under).await);
+    let lost = lost(&under).await;
     let settled = commit(&under, &lost, &[3]).await;
     assert_eq!(settled, Settled::Late([value(3, 0)].into_iter().collect()));
     assert_eq!(commit(&under, &lost, &[3]).await, Settled::Already);
@@ -71,7 +69,7 @@ pub async fn a_marker_goes_before_the_epoch(under: impl StoreUnderTest) {
 pub async fn a_correction_of_lost_data_needs_its_late_commit(under: impl StoreUnderTest) {
     let others = ask_messages(&under, 50, 9).allowed(&under).await;
     commit(&under, &others, &[9]).await;
-    let lost = Arc::new(lost(&under).await);
+    let lost = lost(&under).await;
     assert_eq!(correct(&under, &lost, &[-2]).await, Settled::Already);
     assert_eq!(read(&under, &ama(), &messages()).await, value(9, 0));
     commit(&under, &lost, &[3]).await;
@@ -88,12 +86,9 @@ pub async fn a_commit_older_than_the_memory_does_nothing(under: impl StoreUnderT
     let lost = lost(&under).await;
     for epoch in [lost.epoch, Epoch(lost.epoch.0 ^ 1)] {
         let long_ago = lost.reserved_at.get() - 2 * 86_400_000;
-        let old = Arc::new(Reservation {
-            request: ask_messages(&under, 5, 1).request(),
-            reserved_at: UnixMillis::new(long_ago),
-            epoch,
-            sends: lost.sends,
-        });
+        let request = ask_messages(&under, 5, 1).request();
+        let reserved_at = UnixMillis::new(long_ago);
+        let old = Reservation::new(request, reserved_at, epoch, lost.sends);
         assert_eq!(commit(&under, &old, &[1]).await, Settled::TooOld);
         assert_eq!(correct(&under, &old, &[1]).await, Settled::TooOld);
     }

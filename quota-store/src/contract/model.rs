@@ -53,7 +53,7 @@ enum State {
 
 struct Record {
     request: Arc<Reserve>,
-    reservation: Option<Arc<Reservation>>,
+    reservation: Option<Reservation>,
     // The places of its counters in the table.
     places: Vec<usize>,
     state: State,
@@ -153,7 +153,7 @@ impl Table {
             is_repeated: false,
         };
         if tight.is_empty() {
-            for (place, hold) in record.places.iter().zip(&record.request.holds) {
+            for (place, hold) in record.places.iter().zip(record.request.holds.iter()) {
                 self.values[*place].1 += hold.amount.get();
             }
             let allowed = allowed(decision);

@@ -261,7 +261,7 @@ impl GuardedStore {
     }
 
     /// See [`CounterStore::release`](crate::CounterStore::release).
-    pub async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
+    pub async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
         self.ask("release", |store| store.release(reservation))
             .await
     }
@@ -277,10 +277,7 @@ impl GuardedStore {
     }
 
     /// See [`CounterStore::renew`](crate::CounterStore::renew).
-    pub async fn renew(
-        &self,
-        reservations: &[Arc<Reservation>],
-    ) -> Result<Vec<Renewed>, StoreError> {
+    pub async fn renew(&self, reservations: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
         self.ask("renew", |store| store.renew(reservations)).await
     }
 

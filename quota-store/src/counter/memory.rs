@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod administer;
+mod counters;
 mod keep;
 mod live;
 mod markers;
@@ -190,16 +191,16 @@ impl<C: Clock> MemoryCounterStore<C> {
 
     /// Locks the shard of the requester's owner, for one step.
     fn step<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Step<'a>) {
-        let (shard, asker) = self.lock(requester);
-        (shard, self.step_of(asker))
+        let asker = self.asker(requester);
+        (
+            self.shards[asker.hashes.shard()].lock(),
+            self.step_of(asker),
+        )
     }
 
-    /// The same for a step that may need no time; it reads the clock where it does.
-    fn lock<'a>(&'a self, requester: &'a Requester) -> (MutexGuard<'a, Shard>, Asker<'a>) {
+    fn asker<'a>(&self, requester: &'a Requester) -> Asker<'a> {
         let hashes = Hashes::of(requester, &self.hasher);
-        // The maps within a shard go by other bits of the hash.
-        let shard = usize::try_from((hashes.owner() >> 32) & 0xffff).unwrap_or_default() % SHARDS;
-        (self.shards[shard].lock(), Asker { requester, hashes })
+        Asker { requester, hashes }
     }
 
     fn step_of<'a>(&'a self, asker: Asker<'a>) -> Step<'a> {
@@ -208,6 +209,16 @@ impl<C: Clock> MemoryCounterStore<C> {
             now: self.clock.now(),
             asker,
         }
+    }
+
+    /// Locks the shard of a reservation's owner.
+    fn lock_of(&self, reservation: &Reservation) -> MutexGuard<'_, Shard> {
+        let shard = match reservation.place {
+            Some(place) if reservation.epoch == self.common.epoch => place.shard(),
+            // Made by nobody, or in the data of another store.
+            _ => self.asker(&reservation.request.requester).hashes.shard(),
+        };
+        self.shards[shard].lock()
     }
 }
 
@@ -236,13 +247,14 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
-        let (mut shard, asker) = self.lock(&commit.reservation.request.requester);
-        shard.commit(|| self.step_of(asker), &self.common, commit)
+        let reservation = &commit.reservation;
+        let step = || self.step_of(self.asker(&reservation.request.requester));
+        self.lock_of(reservation).commit(step, &self.common, commit)
     }
 
-    async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
-        let (mut shard, asker) = self.lock(&reservation.request.requester);
-        let now = || self.step_of(asker).now;
+    async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
+        let now = || self.clock.now();
+        let mut shard = self.lock_of(reservation);
         Ok(shard.release(now, &self.common, reservation))
     }
 
@@ -256,10 +268,10 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
         shard.correct(step, correction)
     }
 
-    async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
-        let renew = |reservation: &Arc<Reservation>| {
-            let (mut shard, step) = self.step(&reservation.request.requester);
-            shard.renew(step.now, reservation)
+    async fn renew(&self, reservations: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
+        let renew = |reservation| {
+            let mut shard = self.lock_of(reservation);
+            shard.renew(self.clock.now(), reservation)
         };
         Ok(reservations.iter().map(renew).collect())
     }

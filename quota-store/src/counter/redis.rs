@@ -180,7 +180,7 @@ impl RedisCounterStore {
         claim: &Claim,
     ) -> Result<Decision, Failure> {
         let address = self.address(&request.requester);
-        let counters = request.holds.iter().map(|hold| &hold.counter);
+        let counters = request.holds.iter().map(|hold| &*hold.counter);
         check_counters(&request.requester, &counters)?;
         let order = Order::of(&counters);
         let mut is_second = false;
@@ -222,7 +222,7 @@ impl RedisCounterStore {
         let claim = Claim::default();
         let work = async {
             let request = ending.request();
-            let counters = request.holds.iter().map(|hold| &hold.counter);
+            let counters = request.holds.iter().map(|hold| &*hold.counter);
             check_counters(&request.requester, &counters)?;
             if ending.length() != request.holds.len() {
                 return Err(invalid("it has another number of amounts than of holds"));
@@ -238,7 +238,7 @@ impl RedisCounterStore {
 
     async fn renew_some(
         &self,
-        reservations: &[Arc<Reservation>],
+        reservations: &[Reservation],
         renewed: &mut Vec<Renewed>,
     ) -> Result<(), Failure> {
         let items: Vec<Item> = reservations
@@ -323,7 +323,7 @@ impl CounterStore for RedisCounterStore {
         self.end(Ending::Commit(commit)).await
     }
 
-    async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
+    async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
         self.end(Ending::Release(reservation)).await
     }
 
@@ -335,7 +335,7 @@ impl CounterStore for RedisCounterStore {
         self.end(Ending::Correct(correction)).await
     }
 
-    async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(&self, reservations: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
         let mut renewed = Vec::with_capacity(reservations.len());
         for some in reservations.chunks(MOST_RENEWED) {
             let work = self.renew_some(some, &mut renewed);

@@ -16,6 +16,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
+use super::NEVER;
 use crate::{Anchor, UnixMillis, Window, WindowSpan};
 
 #[cfg(test)]
@@ -59,7 +60,7 @@ fn span(start: i128, end: Option<i128>) -> WindowSpan {
         start: UnixMillis::new(u64::try_from(start).unwrap_or(0)),
         end: end
             .and_then(|end| u64::try_from(end).ok())
-            .map(UnixMillis::new),
+            .map_or(NEVER, UnixMillis::new),
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_killed_server_comes_back_and_its_loss_is_seen() {
     until(async || store.check().await.is_ok()).await;
     let commit = quota_store::Commit {
         amounts: lost.reservation.reserved_amounts(),
-        reservation: Arc::clone(&lost.reservation),
+        reservation: lost.reservation.clone(),
     };
     assert!(matches!(
         store.commit(&commit).await.unwrap(),

@@ -48,9 +48,9 @@ impl Kit {
         allowed(self.store.reserve(request, Sends::Once).await)
     }
 
-    pub(crate) async fn commit(&self, reservation: &Arc<Reservation>, amounts: &[u64]) -> Settled {
+    pub(crate) async fn commit(&self, reservation: &Reservation, amounts: &[u64]) -> Settled {
         let commit = Commit {
-            reservation: Arc::clone(reservation),
+            reservation: reservation.clone(),
             amounts: amounts.iter().map(|&units| amount(units)).collect(),
         };
         self.store.commit(&commit).await.unwrap()
@@ -154,7 +154,7 @@ pub(crate) fn of_tenant() -> CounterKey {
 
 pub(crate) fn hold(counter: CounterKey, hard: u64, units: u64) -> Hold {
     Hold {
-        counter,
+        counter: counter.into(),
         hard: Bound::AtMost(amount(hard)),
         amount: amount(units),
     }

@@ -251,7 +251,7 @@ async fn an_expired_reservation_is_swept_and_charged_late_once() {
     );
     let renewed = kit
         .store
-        .renew(&[Arc::clone(&held.reservation)])
+        .renew(std::slice::from_ref(&held.reservation))
         .await
         .unwrap();
     assert_eq!(renewed, [Renewed::Gone]);
@@ -290,7 +290,7 @@ async fn a_renewed_reservation_outlives_its_first_time_to_live() {
     until(async || {
         let renewed = kit
             .store
-            .renew(&[Arc::clone(&kept.reservation)])
+            .renew(std::slice::from_ref(&kept.reservation))
             .await
             .unwrap();
         assert_eq!(renewed, [Renewed::Held]);
@@ -314,9 +314,9 @@ async fn a_correction_counts_once_and_stops_at_zero() {
     let kit = Kit::start().await;
     let made = kit.allowed(&one(&user("alice"), 5)).await.reservation;
     kit.commit(&made, &[4]).await;
-    let correct = async |reservation: &Arc<Reservation>, difference| {
+    let correct = async |reservation: &Reservation, difference| {
         let correction = Correction {
-            reservation: Arc::clone(reservation),
+            reservation: reservation.clone(),
             differences: [difference].into_iter().collect(),
         };
         kit.store.correct(&correction).await.unwrap()
@@ -332,13 +332,10 @@ async fn a_correction_counts_once_and_stops_at_zero() {
 }
 
 /// The same reservation, made before anything the store remembers.
-fn old(reservation: &Reservation) -> Arc<Reservation> {
-    Arc::new(Reservation {
-        request: Arc::clone(&reservation.request),
-        reserved_at: UnixMillis::new(1),
-        epoch: reservation.epoch,
-        sends: reservation.sends,
-    })
+fn old(reservation: &Reservation) -> Reservation {
+    let mut old = reservation.clone();
+    old.reserved_at = UnixMillis::new(1);
+    old
 }
 
 #[tokio::test]
@@ -347,12 +344,8 @@ async fn lost_data_makes_a_commit_late_and_an_old_one_is_too_old() {
     let made = kit.allowed(&one(&user("alice"), 5)).await.reservation;
     assert_eq!(done(&kit.commit(&made, &[1]).await), [(1, 0)]);
     assert_eq!(kit.commit(&old(&made), &[1]).await, Settled::TooOld);
-    let lost = Arc::new(Reservation {
-        request: one(&user("alice"), 5),
-        reserved_at: made.reserved_at,
-        epoch: Epoch(made.epoch.0 ^ 1),
-        sends: Sends::Once,
-    });
+    let epoch = Epoch(made.epoch.0 ^ 1);
+    let lost = Reservation::new(one(&user("alice"), 5), made.reserved_at, epoch, Sends::Once);
     assert!(matches!(kit.commit(&lost, &[2]).await, Settled::Late(_)));
     assert_eq!(kit.commit(&lost, &[2]).await, Settled::Already);
     assert_eq!(kit.read(&user("alice"), &[of_user()]).await, [(3, 0)]);

@@ -117,7 +117,7 @@ impl CounterStore for WatchedStore {
         settled
     }
 
-    async fn release(&self, reservation: &Arc<Reservation>) -> Result<Settled, StoreError> {
+    async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
         self.watch.count("release");
         self.inner.release(reservation).await
     }
@@ -132,7 +132,7 @@ impl CounterStore for WatchedStore {
         self.inner.correct(correction).await
     }
 
-    async fn renew(&self, reservations: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(&self, reservations: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
         self.watch.count("renew");
         self.inner.renew(reservations).await
     }

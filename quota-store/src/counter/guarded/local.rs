@@ -20,7 +20,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Counter {
     subject: Subject,
-    key: CounterKey,
+    key: Arc<CounterKey>,
 }
 
 /// Units let through, by counter.
@@ -64,7 +64,7 @@ impl Wanted {
                         amount: hold.amount,
                         counter: Counter {
                             subject: request.requester.subject(hold.counter.scope)?,
-                            key: hold.counter.clone(),
+                            key: Arc::clone(&hold.counter),
                         },
                     })
                 })

@@ -75,7 +75,7 @@ impl CounterStore for Double {
     async fn commit(&self, _: &Commit) -> Result<Settled, StoreError> {
         self.answer(Settled::Already).await
     }
-    async fn release(&self, _: &Arc<Reservation>) -> Result<Settled, StoreError> {
+    async fn release(&self, _: &Reservation) -> Result<Settled, StoreError> {
         self.answer(Settled::Already).await
     }
     async fn abort(&self, _: &Arc<Reserve>) -> Result<Settled, StoreError> {
@@ -84,7 +84,7 @@ impl CounterStore for Double {
     async fn correct(&self, _: &Correction) -> Result<Settled, StoreError> {
         self.answer(Settled::Already).await
     }
-    async fn renew(&self, _: &[Arc<Reservation>]) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(&self, _: &[Reservation]) -> Result<Vec<Renewed>, StoreError> {
         self.answer(Vec::new()).await
     }
     async fn read(&self, _: &Requester, _: &[CounterKey]) -> Result<Vec<CounterValue>, StoreError> {
@@ -114,7 +114,8 @@ fn hold(quota: &str, hard: Bound, units: u64) -> Hold {
             quota: QuotaName::new(quota).unwrap(),
             window: Window::Second,
             span,
-        },
+        }
+        .into(),
         hard,
         amount: amount(units),
     }

@@ -60,7 +60,7 @@ impl Shard {
         }
         let value = || {
             let entry = self.subjects.at(self.subjects.find(step.asker, key.scope)?);
-            Some(entry.value(entry.find(key, 0)?))
+            entry.get(key)
         };
         Ok(value().unwrap_or_default())
     }
@@ -77,7 +77,7 @@ impl Shard {
             reserved: before.reserved,
         };
         if after != before {
-            *self.counter_mut(step, key, Overflow::Refuse)? = after;
+            *self.counter_mut(step, &key.clone().into(), Overflow::Refuse)? = after;
         }
         Ok(Administered::Counter { before, after })
     }

@@ -1,5 +1,7 @@
 //! What is kept, how much of it, and for how long.
 
+use std::sync::Arc;
+
 use super::{
     markers::{About, Ended},
     shard::{Common, Shard, Step, no_tenant},
@@ -73,10 +75,10 @@ impl Shard {
         &mut self,
         step: Step<'_>,
         subject: usize,
-        key: &CounterKey,
+        key: &Arc<CounterKey>,
         overflow: Overflow,
     ) -> Result<usize, StoreError> {
-        if let Some(place) = self.subjects.at(subject).find(key, 0) {
+        if let Some(place) = self.subjects.at(subject).find(key) {
             return Ok(place);
         }
         let pool = &step.common.counters;
@@ -92,7 +94,7 @@ impl Shard {
     pub(super) fn counter_mut(
         &mut self,
         step: Step<'_>,
-        key: &CounterKey,
+        key: &Arc<CounterKey>,
         overflow: Overflow,
     ) -> Result<&mut CounterValue, StoreError> {
         let subject = self.ensure_subject(step, key.scope, overflow)?;

@@ -1,33 +1,31 @@
 //! Live reservations, by their id and in the order of their expiry.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use slab::Slab;
 
-use crate::{Reservation, ReservationId, UnixMillis};
+use super::subjects::Owners;
+use crate::{Reservation, ReservationId, UnixMillis, reservation::Place};
 
 /// One live reservation. The subjects it names stay where they are as long as it lives.
 #[derive(Debug)]
 pub(super) struct Live {
     /// What is held.
-    pub(super) reservation: Arc<Reservation>,
-    /// The place of its user.
-    pub(super) user: usize,
-    /// The place of its tenant, where it holds something of the tenant's.
-    pub(super) tenant: Option<usize>,
+    pub(super) reservation: Reservation,
+    /// The places of its user, and of its tenant where it holds something of the tenant's.
+    pub(super) owners: Owners,
     /// Its place in the heap.
     position: usize,
 }
 
 impl Live {
     /// A reservation that holds units of these subjects.
-    pub(super) fn new(reservation: Arc<Reservation>, user: usize, tenant: Option<usize>) -> Self {
+    pub(super) const fn new(reservation: Reservation, owners: Owners) -> Self {
         Self {
             reservation,
-            user,
-            tenant,
+            owners,
             position: 0,
         }
     }
@@ -40,8 +38,9 @@ impl Live {
 /// the same however many are live.
 #[derive(Debug, Default)]
 pub(super) struct LiveReservations {
-    // By the number that the id is, which is hashed and compared at once.
-    ids: HashMap<u128, usize, RandomState>,
+    hasher: RandomState,
+    // The slots, by the id of what is in them.
+    ids: HashTable<usize>,
     slots: Slab<Live>,
     heap: Vec<(UnixMillis, usize)>,
 }
@@ -55,37 +54,44 @@ impl LiveReservations {
 
     /// The reservation of this id, to be replaced by a newer copy.
     pub(super) fn get_mut(&mut self, id: ReservationId) -> Option<&mut Live> {
-        let slot = *self.ids.get(&number(id))?;
+        let slot = self.find(id)?;
         Some(&mut self.slots[slot])
+    }
+
+    /// The slot of the next one that is added.
+    pub(super) fn next_slot(&self) -> usize {
+        self.slots.vacant_key()
     }
 
     /// Adds one that lives until `expires`.
     pub(super) fn insert(&mut self, live: Live, expires: UnixMillis) {
-        let id = live.reservation.request.id;
-        let slot = self.slots.insert(live);
-        self.ids.insert(number(id), slot);
+        let Self { hasher, slots, .. } = self;
+        let hash = hasher.hash_one(number(&live));
+        let slot = slots.insert(live);
+        self.ids
+            .insert_unique(hash, slot, |slot| hasher.hash_one(number(&slots[*slot])));
         self.heap.push((expires, slot));
         self.sift_up(self.heap.len() - 1);
     }
 
-    /// Takes one out.
+    /// Takes out one by its id alone.
     pub(super) fn remove(&mut self, id: ReservationId) -> Option<Live> {
-        let slot = self.ids.remove(&number(id))?;
-        let live = self.slots.remove(slot);
-        self.heap.swap_remove(live.position);
-        if live.position < self.heap.len() {
-            let position = self.sift_up(live.position);
-            self.sift_down(position);
-        }
-        Some(live)
+        let slot = self.find(id)?;
+        Some(self.take_out(slot))
     }
 
-    /// Lets one live until `expires`; false where there is none of this id.
-    pub(super) fn renew(&mut self, id: ReservationId, expires: UnixMillis) -> bool {
-        let Some(slot) = self.ids.get(&number(id)) else {
+    /// Takes out a reservation.
+    pub(super) fn take(&mut self, reservation: &Reservation) -> Option<Live> {
+        let slot = self.find_reservation(reservation)?;
+        Some(self.take_out(slot))
+    }
+
+    /// Lets one live until `expires`; false where it does not live any more.
+    pub(super) fn renew(&mut self, reservation: &Reservation, expires: UnixMillis) -> bool {
+        let Some(slot) = self.find_reservation(reservation) else {
             return false;
         };
-        let position = self.slots[*slot].position;
+        let position = self.slots[slot].position;
         self.heap[position].0 = expires;
         let position = self.sift_up(position);
         self.sift_down(position);
@@ -98,8 +104,8 @@ impl LiveReservations {
         if *expires > now {
             return None;
         }
-        let id = self.slots[*slot].reservation.request.id;
-        self.remove(id)
+        let slot = *slot;
+        Some(self.take_out(slot))
     }
 
     /// Whether one has expired and is still here.
@@ -113,12 +119,49 @@ impl LiveReservations {
     /// Gives memory back after a flood.
     pub(super) fn shrink(&mut self) {
         if self.ids.capacity() > 1024 && self.ids.capacity() / 8 > self.ids.len() {
-            self.ids.shrink_to(self.ids.len() * 2);
+            let Self { hasher, slots, .. } = self;
+            let hash = |slot: &usize| hasher.hash_one(number(&slots[*slot]));
+            self.ids.shrink_to(self.ids.len() * 2, hash);
             self.heap.shrink_to(self.heap.len() * 2);
             if self.slots.is_empty() {
                 self.slots = Slab::new();
             }
         }
+    }
+
+    /// The slot of an id.
+    #[inline]
+    fn find(&self, id: ReservationId) -> Option<usize> {
+        let id = id.as_uuid().as_u128();
+        let is_it = |slot: &usize| number(&self.slots[*slot]) == id;
+        self.ids.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    /// The slot of a reservation: its own place, unless that is another's by now.
+    #[inline]
+    fn find_reservation(&self, reservation: &Reservation) -> Option<usize> {
+        let request = &reservation.request;
+        let is_it = |slot: &usize| {
+            let live = self.slots.get(*slot);
+            live.is_some_and(|live| Arc::ptr_eq(&live.reservation.request, request))
+        };
+        let place = reservation.place.map(Place::slot);
+        place.filter(is_it).or_else(|| self.find(request.id))
+    }
+
+    /// Empties a slot in which there is something.
+    fn take_out(&mut self, slot: usize) -> Live {
+        let live = self.slots.remove(slot);
+        let hash = self.hasher.hash_one(number(&live));
+        if let Ok(found) = self.ids.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+        self.heap.swap_remove(live.position);
+        if live.position < self.heap.len() {
+            let position = self.sift_up(live.position);
+            self.sift_down(position);
+        }
+        live
     }
 
     /// Moves an entry towards the front; its new position.
@@ -163,8 +206,10 @@ impl LiveReservations {
     }
 }
 
-fn number(id: ReservationId) -> u128 {
-    id.as_uuid().as_u128()
+/// The id as a number, which is hashed and compared at once.
+#[inline]
+fn number(live: &Live) -> u128 {
+    live.reservation.request.id.as_uuid().as_u128()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::{
     shard::{Common, Shard, Step},
 };
 use crate::{
-    Amount, Commit, Correction, CounterValues, Orphans, Renewed, Reservation, Reserve, Scope,
-    Sends, Settled, StoreError, StoreErrorKind, UnixMillis,
+    Amount, Commit, Correction, CounterValue, CounterValues, Orphans, Renewed, Reservation,
+    Reserve, Sends, Settled, StoreError, StoreErrorKind, UnixMillis,
 };
 
 /// How long after its `not_after` copies of a reserve are still guarded against.
@@ -28,10 +28,10 @@ impl Shard {
         common: &Common,
         commit: &Commit,
     ) -> Result<Settled, StoreError> {
-        let reservation = &*commit.reservation;
+        let reservation = &commit.reservation;
         let request = &*reservation.request;
         check_length(request, commit.amounts.len())?;
-        if let Some(live) = self.live.remove(request.id) {
+        if let Some(live) = self.live.take(reservation) {
             let amount = |hold: usize| commit.amounts[hold];
             let counters = self.end(&live, amount);
             if reservation.epoch == common.epoch {
@@ -70,7 +70,7 @@ impl Shard {
         common: &Common,
         reservation: &Reservation,
     ) -> Settled {
-        let Some(live) = self.live.remove(reservation.request.id) else {
+        let Some(live) = self.live.take(reservation) else {
             return Settled::Already;
         };
         let counters = self.end(&live, |_| Amount::ZERO);
@@ -103,7 +103,7 @@ impl Shard {
         step: Step<'_>,
         correction: &Correction,
     ) -> Result<Settled, StoreError> {
-        let reservation = &*correction.reservation;
+        let reservation = &correction.reservation;
         let request = &*reservation.request;
         check_length(request, correction.differences.len())?;
         let about = About::Correction(request.id);
@@ -132,9 +132,8 @@ impl Shard {
 
     /// Holds a reservation for another time to live.
     pub(super) fn renew(&mut self, now: UnixMillis, reservation: &Reservation) -> Renewed {
-        let request = &*reservation.request;
-        let expires = now.saturating_add(request.ttl);
-        if self.live.renew(request.id, expires) {
+        let expires = now.saturating_add(reservation.request.ttl);
+        if self.live.renew(reservation, expires) {
             Renewed::Held
         } else {
             Renewed::Gone
@@ -182,27 +181,21 @@ impl Shard {
 
     /// Takes a reservation out of its counters, and charges them.
     fn end(&mut self, live: &Live, amount: impl Fn(usize) -> Amount) -> CounterValues {
+        let request = &*live.reservation.request;
         let mut counters = CounterValues::new();
-        for (index, hold) in live.reservation.request.holds.iter().enumerate() {
-            let subject = match hold.counter.scope {
-                Scope::User => Some(live.user),
-                Scope::Tenant => live.tenant,
-            };
-            let settle = |subject| {
-                // It is there: what a live reservation names is not dropped.
-                let value = self
-                    .subjects
-                    .at_mut(subject)
-                    .find_mut(&hold.counter, index)?;
-                value.reserved = value.reserved.saturating_sub(hold.amount);
-                value.used = value.used.saturating_add(amount(index));
-                Some(*value)
-            };
-            counters.push(subject.and_then(settle).unwrap_or_default());
-        }
-        for subject in [Some(live.user), live.tenant].into_iter().flatten() {
+        counters.resize(request.holds.len(), CounterValue::default());
+        for (scope, subject) in live.owners.places() {
             let entry = self.subjects.at_mut(subject);
             entry.live = entry.live.saturating_sub(1);
+            entry.change_each(
+                &request.holds,
+                scope,
+                &mut counters,
+                |index, hold, value| CounterValue {
+                    used: value.used.saturating_add(amount(index)),
+                    reserved: value.reserved.saturating_sub(hold.amount),
+                },
+            );
         }
         counters
     }
@@ -215,7 +208,7 @@ impl Shard {
         live: &Live,
         sends: Sends,
     ) {
-        let reservation = &*live.reservation;
+        let reservation = &live.reservation;
         let until = reservation.request.not_after.saturating_add(COPIES_GUARDED);
         let is_repeated = sends == Sends::Repeated || reservation.sends == Sends::Repeated;
         if is_repeated && until > now() {

@@ -1,14 +1,19 @@
 //! Subjects and their counters.
 
-use std::{hash::BuildHasher, mem, time::Duration};
+use std::{hash::BuildHasher, mem, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::{
+    SHARDS,
+    counters::{Counter, CountersOf, find, is_same_text},
+};
 use crate::{
-    CounterKey, CounterValue, Generation, Requester, Scope, Subject, TenantId, UnixMillis, UserId,
+    CounterKey, CounterValue, Generation, Hold, Requester, Scope, Subject, TenantId, UnixMillis,
+    UserId,
 };
 
 /// How long a generation outlives its last change: longer than a loaded plan can be under way.
@@ -25,9 +30,10 @@ impl SubjectRef<'_> {
     fn is(self, subject: &Subject) -> bool {
         match (self, subject) {
             (Self::User(tenant, user), Subject::User { tenant: t, user: u }) => {
-                user == u && tenant == t.as_ref()
+                is_same_text(user.as_str(), u.as_str())
+                    && tenant.map(TenantId::as_str) == t.as_ref().map(TenantId::as_str)
             }
-            (Self::Tenant(tenant), Subject::Tenant(t)) => tenant == t,
+            (Self::Tenant(tenant), Subject::Tenant(t)) => is_same_text(tenant.as_str(), t.as_str()),
             _ => false,
         }
     }
@@ -54,9 +60,12 @@ impl Hashes {
         }
     }
 
-    /// The hash of the owner, in whose partition both subjects lie.
-    pub(super) fn owner(self) -> u64 {
-        self.tenant.unwrap_or(self.user)
+    /// The shard of the owner, in which both subjects lie.
+    #[inline]
+    pub(super) fn shard(self) -> usize {
+        // The maps within a shard go by other bits of the hash.
+        let owner = self.tenant.unwrap_or(self.user);
+        usize::try_from((owner >> 32) & 0xffff).unwrap_or_default() % SHARDS
     }
 }
 
@@ -83,47 +92,31 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// One counter in its window.
-#[derive(Debug)]
-struct Counter {
-    key: CounterKey,
-    value: CounterValue,
+/// The places of the two subjects of a requester, as far as they are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owners {
+    /// The user.
+    pub(super) user: Option<usize>,
+    /// The tenant.
+    pub(super) tenant: Option<usize>,
 }
 
-impl Counter {
+impl Owners {
+    /// The place of one scope's subject.
     #[inline]
-    fn is(&self, key: &CounterKey) -> bool {
-        is_same_counter(&self.key, key)
+    pub(super) const fn of(self, scope: Scope) -> Option<usize> {
+        match scope {
+            Scope::User => self.user,
+            Scope::Tenant => self.tenant,
+        }
     }
 
-    fn is_of(&self, key: &CounterKey) -> bool {
-        self.key.window == key.window && self.key.quota == key.quota
+    /// The places that there are.
+    pub(super) fn places(self) -> impl Iterator<Item = (Scope, usize)> {
+        let user = self.user.map(|place| (Scope::User, place));
+        let tenant = self.tenant.map(|place| (Scope::Tenant, place));
+        user.into_iter().chain(tenant)
     }
-
-    /// Whether its window is long over.
-    fn is_past(&self, now: UnixMillis, memory: Duration) -> bool {
-        let is_over = |end: UnixMillis| end.saturating_add(memory) <= now;
-        self.value.reserved.is_zero() && self.key.span.end().is_some_and(is_over)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.value == CounterValue::default()
-    }
-}
-
-/// Whether two keys of one scope name the same counter.
-#[inline]
-pub(super) fn is_same_counter(one: &CounterKey, other: &CounterKey) -> bool {
-    // Numbers first: they tell nearly all counters apart. Names come from one configuration, so
-    // equal ones are mostly one and the same.
-    let is_same_name = || {
-        let (one, other) = (one.quota.as_str(), other.quota.as_str());
-        std::ptr::eq(one, other) || one == other
-    };
-    one.span.start() == other.span.start()
-        && one.span.end() == other.span.end()
-        && one.window == other.window
-        && is_same_name()
 }
 
 /// What is kept of one subject.
@@ -150,35 +143,37 @@ impl Entry {
         self.generation = Some((generation, now));
     }
 
-    /// The place of a counter, which may well be `likely`.
-    #[inline]
-    pub(super) fn find(&self, key: &CounterKey, likely: usize) -> Option<usize> {
-        let counters = self.counters.as_slice();
-        if counters.get(likely).is_some_and(|counter| counter.is(key)) {
-            return Some(likely);
-        }
-        counters.iter().position(|counter| counter.is(key))
+    /// The place of a counter.
+    pub(super) fn find(&self, key: &CounterKey) -> Option<usize> {
+        find(&self.counters, key, 0)
     }
 
-    /// The counter of a key, to change it; its place may well be `likely`.
+    /// What a counter says.
+    pub(super) fn get(&self, key: &CounterKey) -> Option<CounterValue> {
+        Some(self.counters[self.find(key)?].value)
+    }
+
+    /// Changes the counters of all holds of this scope, which are there, and lists what they say
+    /// then.
     #[inline]
-    pub(super) fn find_mut(
+    pub(super) fn change_each(
         &mut self,
-        key: &CounterKey,
-        likely: usize,
-    ) -> Option<&mut CounterValue> {
+        holds: &[Hold],
+        scope: Scope,
+        values: &mut [CounterValue],
+        change: impl Fn(usize, &Hold, CounterValue) -> CounterValue,
+    ) {
         let counters = self.counters.as_mut_slice();
-        let place = match counters.get(likely) {
-            Some(counter) if counter.is(key) => likely,
-            _ => counters.iter().position(|counter| counter.is(key))?,
-        };
-        Some(&mut counters[place].value)
-    }
-
-    /// The counter at a place.
-    #[inline]
-    pub(super) fn value(&self, place: usize) -> CounterValue {
-        self.counters[place].value
+        for (index, (hold, value)) in holds.iter().zip(values).enumerate() {
+            if hold.counter.scope != scope {
+                continue;
+            }
+            if let Some(place) = find(counters, &hold.counter, index) {
+                let changed = change(index, hold, counters[place].value);
+                counters[place].value = changed;
+                *value = changed;
+            }
+        }
     }
 
     /// The counter at a place, to change it.
@@ -189,9 +184,9 @@ impl Entry {
 
     /// Adds a counter that is not there yet; its place, which other counters' places may not
     /// survive.
-    pub(super) fn add(&mut self, key: &CounterKey, now: UnixMillis) -> usize {
+    pub(super) fn add(&mut self, key: &Arc<CounterKey>, now: UnixMillis) -> usize {
         let counter = Counter {
-            key: key.clone(),
+            key: Arc::clone(key),
             value: CounterValue::default(),
         };
         if !key.span.contains(now) {
@@ -288,6 +283,20 @@ impl Subjects {
     #[inline]
     pub(super) fn at_mut(&mut self, place: usize) -> &mut Entry {
         &mut self.entries[place]
+    }
+
+    /// The counters of the subjects at these places.
+    #[inline]
+    pub(super) fn counters_of(&self, owners: Owners) -> CountersOf<'_> {
+        let counters = |place: Option<usize>| {
+            place.map_or([].as_slice(), |place| {
+                self.entries[place].counters.as_slice()
+            })
+        };
+        CountersOf {
+            user: counters(owners.user),
+            tenant: counters(owners.tenant),
+        }
     }
 
     /// Looks through the next `count` places, and drops what nobody can miss.

@@ -56,3 +56,4 @@ mod contract {
 }
 
 mod bounds;
+mod places;

@@ -88,12 +88,7 @@ pub(super) fn outcome(
                 .map(Epoch)
                 .map_err(|_| Failure::unreadable("an epoch"))?;
             Decision::Allowed(Allowed {
-                reservation: Arc::new(Reservation {
-                    request: Arc::clone(request),
-                    reserved_at,
-                    epoch,
-                    sends,
-                }),
+                reservation: Reservation::new(Arc::clone(request), reserved_at, epoch, sends),
                 counters,
             })
         }

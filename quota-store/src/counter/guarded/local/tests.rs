@@ -15,7 +15,8 @@ fn want(user: &str, end_ms: u64) -> Wanted {
                 quota: QuotaName::new("messages").unwrap(),
                 window: Window::Hour,
                 span,
-            },
+            }
+            .into(),
         },
         amount: Amount::ONE,
         most: Amount::ONE,

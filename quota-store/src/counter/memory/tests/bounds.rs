@@ -20,7 +20,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
         span,
     };
     let hold = Hold {
-        counter,
+        counter: counter.into(),
         hard: Bound::Unlimited,
         amount: Amount::ONE,
     };
@@ -36,13 +36,13 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
-        holds: smallvec![hold],
+        holds: [hold].into(),
     })
 }
 
 impl Memory {
     /// Reserves a unit in a window of an hour from `START` on.
-    async fn reserve(&self, user: &str) -> Result<Arc<Reservation>, StoreErrorKind> {
+    pub(super) async fn reserve(&self, user: &str) -> Result<Reservation, StoreErrorKind> {
         self.reserve_in(user, span(START, Duration::from_hours(1)))
             .await
     }
@@ -51,7 +51,7 @@ impl Memory {
         &self,
         user: &str,
         span: WindowSpan,
-    ) -> Result<Arc<Reservation>, StoreErrorKind> {
+    ) -> Result<Reservation, StoreErrorKind> {
         let request = ask(user, span, self.clock.now());
         match self.store.reserve(&request, Sends::Once).await {
             Ok(Decision::Allowed(allowed)) => Ok(allowed.reservation),
@@ -60,7 +60,7 @@ impl Memory {
         }
     }
 
-    async fn commit(&self, reservation: Arc<Reservation>) {
+    pub(super) async fn commit(&self, reservation: Reservation) {
         let amounts = smallvec![Amount::ONE];
         let commit = Commit {
             reservation,
@@ -70,9 +70,9 @@ impl Memory {
         assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
     }
 
-    async fn used(&self, user: &str) -> u64 {
+    pub(super) async fn used(&self, user: &str) -> u64 {
         let request = ask(user, span(START, Duration::from_hours(1)), START);
-        let counters = [request.holds[0].counter.clone()];
+        let counters = [(*request.holds[0].counter).clone()];
         let values = self.store.read(&request.requester, &counters).await;
         values.unwrap()[0].used.get()
     }
@@ -166,7 +166,7 @@ async fn a_lifetime_and_a_live_reservation_are_never_forgotten() {
     let live = memory.reserve("live").await.unwrap();
     for _ in 0..100 {
         memory.clock.advance(Duration::from_secs(20));
-        let renewed = memory.store.renew(&[Arc::clone(&live)]).await;
+        let renewed = memory.store.renew(std::slice::from_ref(&live)).await;
         assert_eq!(renewed.unwrap(), [Renewed::Held]);
         memory.sweep_all();
     }
