@@ -3,18 +3,21 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
-use jiff::tz::TimeZone;
+use http::HeaderMap;
 use quota_store::{
-    Amount, Anchor, Bound, CounterKey, Hold, Holds, Limit, Percent, Plan, QuotaName, Scope,
-    UnixMillis, Unlisted, Window, WindowSpan,
+    Amount, Bound, Limit, Percent, Plan, QuotaName, Scope, UnixMillis, Unlisted, Window,
 };
+
+pub(crate) use self::windows::{OpenWindow, Windows};
 
 use crate::{
     config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction},
-    headers::RateLimitItems,
+    headers::{self, RateLimitItems},
     metrics::{Outcome, QuotaMetrics},
+    plans::Resolved,
 };
+
+mod windows;
 
 /// A plan, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,6 @@ pub(crate) struct CounterRule {
     pub(crate) amount: Amount,
     pub(crate) actual: Actual,
     pub(crate) labels: Labels,
-    spans: SpanCell,
 }
 
 /// What a counter is called in headers and bodies, made once.
@@ -45,61 +47,10 @@ pub(crate) struct Labels {
     pub(crate) unit: String,
     pub(crate) unit_plural: String,
     pub(crate) window: String,
-    /// `None` where there is no limit to tell.
+    /// `None` where there is no limit to tell, or members may not see it.
     pub(crate) ratelimit: Option<RateLimitItems>,
-    pub(crate) quota_header: HeaderValue,
-    pub(crate) plan_header: HeaderValue,
-    pub(crate) window_header: HeaderValue,
-    pub(crate) limit_header: HeaderValue,
-}
-
-impl CounterRule {
-    /// The window that contains `now`.
-    pub(crate) fn span_at(&self, now: UnixMillis) -> WindowSpan {
-        self.spans.at(now)
-    }
-
-    fn hold(&self, now: UnixMillis) -> Hold {
-        Hold {
-            counter: CounterKey {
-                scope: self.scope,
-                quota: self.quota.clone(),
-                window: self.limit.window,
-                span: self.span_at(now),
-            },
-            hard: self.hard,
-            amount: self.amount,
-        }
-    }
-}
-
-/// Remembers the window of one kind and zone until it ends.
-#[derive(Debug)]
-struct SpanCell {
-    window: Window,
-    zone: TimeZone,
-    last: ArcSwap<WindowSpan>,
-}
-
-impl SpanCell {
-    fn new(window: Window, zone: TimeZone) -> Self {
-        let first = window.span_at(UnixMillis::default(), &zone, Anchor::Calendar);
-        Self {
-            window,
-            zone,
-            last: ArcSwap::from_pointee(first),
-        }
-    }
-
-    fn at(&self, now: UnixMillis) -> WindowSpan {
-        let last = **self.last.load();
-        if last.contains(now) {
-            return last;
-        }
-        let span = self.window.span_at(now, &self.zone, Anchor::Calendar);
-        self.last.store(Arc::new(span));
-        span
-    }
+    /// What `X-Quota-*` say of it at all times.
+    pub(crate) headers: HeaderMap,
 }
 
 /// All counters of one rule under a user's plan and a tenant's.
@@ -111,14 +62,6 @@ pub(crate) struct ChargeTable {
 }
 
 impl ChargeTable {
-    /// What to hold for a request at `now`.
-    pub(crate) fn holds(&self, now: UnixMillis) -> Holds {
-        self.counters
-            .iter()
-            .map(|counter| counter.hold(now))
-            .collect()
-    }
-
     /// Counts an attempt, with what each counter was charged, or else with what was asked for.
     pub(crate) fn count(&self, outcome: Outcome, amounts: Option<&[Amount]>) {
         for (item, metrics) in self.metrics.iter().enumerate() {
@@ -134,11 +77,12 @@ impl ChargeTable {
     }
 }
 
-/// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for.
+/// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for,
+/// in the windows of the last request.
 #[derive(Debug)]
 pub(crate) struct Charges {
     plans: usize,
-    tables: Vec<OnceLock<Arc<ChargeTable>>>,
+    tables: Vec<OnceLock<ArcSwap<Windows>>>,
 }
 
 impl Charges {
@@ -151,48 +95,60 @@ impl Charges {
         }
     }
 
-    /// The table of a charging rule. `tenant` is the tenant's plan, where there is a tenant.
-    pub(crate) fn table(
+    /// What a charging rule charges at `now`.
+    pub(crate) fn windows(
         &self,
         config: &Config,
         rule: usize,
-        user: PlanIndex,
-        tenant: Option<PlanIndex>,
-    ) -> &Arc<ChargeTable> {
-        let column = tenant.map_or(0, |plan| plan.0 + 1);
-        let index = (rule * self.plans + user.0) * (self.plans + 1) + column;
-        self.tables[index].get_or_init(|| {
-            let RuleAction::Charge(items) = &config.rules[rule].action else {
-                return Arc::new(ChargeTable {
-                    counters: Vec::new(),
-                    metrics: Vec::new(),
-                });
-            };
-            let maker = TableMaker {
-                config,
-                route: &config.rules[rule].patterns[0].path,
-                user: &config.plans[user.0],
-                tenant: tenant.map(|plan| &config.plans[plan.0]),
-            };
-            Arc::new(maker.table(items))
-        })
+        plans: &Resolved,
+        now: UnixMillis,
+    ) -> Arc<Windows> {
+        let column = plans.tenant.map_or(0, |plan| plan.0 + 1);
+        let index = (rule * self.plans + plans.user.0) * (self.plans + 1) + column;
+        let last = self.tables[index].get_or_init(|| {
+            let table = TableMaker::of(config, rule, plans).table();
+            ArcSwap::from_pointee(Windows::at(now, Arc::new(table)))
+        });
+        let windows = last.load();
+        if windows.contain(now) {
+            return Arc::clone(&windows);
+        }
+        let windows = Arc::new(Windows::at(now, Arc::clone(&windows.table)));
+        last.store(Arc::clone(&windows));
+        windows
     }
 }
 
 struct TableMaker<'a> {
     config: &'a Config,
     route: &'a str,
+    items: &'a [ChargeItem],
     user: &'a Arc<Plan>,
     tenant: Option<&'a Arc<Plan>>,
 }
 
-impl TableMaker<'_> {
-    fn table(&self, items: &[ChargeItem]) -> ChargeTable {
+impl<'a> TableMaker<'a> {
+    fn of(config: &'a Config, rule: usize, plans: &Resolved) -> Self {
+        let rule = &config.rules[rule];
+        Self {
+            config,
+            route: &rule.patterns[0].path,
+            items: match &rule.action {
+                RuleAction::Charge(items) => items,
+                RuleAction::Exempt => &[],
+            },
+            user: &config.plans[plans.user.0],
+            tenant: plans.tenant.map(|plan| &config.plans[plan.0]),
+        }
+    }
+
+    fn table(&self) -> ChargeTable {
         let mut counters = Vec::new();
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in self.items.iter().enumerate() {
             self.counters_of(index, item, &mut counters);
         }
-        let metrics = items
+        let metrics = self
+            .items
             .iter()
             .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
             .collect();
@@ -267,7 +223,6 @@ impl TableMaker<'_> {
             amount,
             actual: item.actual,
             labels: self.labels(&item.quota, scope, plan, &limit),
-            spans: SpanCell::new(limit.window, plan.timezone.clone()),
             plan: Arc::clone(plan),
             limit,
         }
@@ -280,6 +235,7 @@ impl TableMaker<'_> {
             policy.push_str("-tenant");
         }
         let known = self.config.quotas.iter().find(|known| known.name == *quota);
+        let responses = &self.config.responses;
         let text = |text: fn(&QuotaConfig) -> &str| {
             known.map_or_else(|| quota.as_str().to_owned(), |known| text(known).to_owned())
         };
@@ -287,18 +243,13 @@ impl TableMaker<'_> {
             title: text(|known| known.title.get("en")),
             unit: text(|known| &known.unit_one),
             unit_plural: text(|known| &known.unit_other),
-            quota_header: header(quota.as_str()),
-            plan_header: header(plan.name.as_str()),
-            window_header: header(&window),
-            limit_header: match limit.bound {
-                Bound::AtMost(limit) => HeaderValue::from(limit.get()),
-                Bound::Unlimited => HeaderValue::from_static("unlimited"),
-            },
-            ratelimit: RateLimitItems::new(
-                &policy,
-                limit.hard(),
-                self.ratelimit_unit(quota, known).as_deref(),
-            ),
+            headers: headers::x_quota(responses, (quota, scope, plan), limit),
+            ratelimit: headers::shows_ratelimit(responses, scope)
+                .then(|| {
+                    let unit = self.ratelimit_unit(quota, known);
+                    RateLimitItems::new(&policy, limit.hard(), unit.as_deref())
+                })
+                .flatten(),
             policy,
             window,
         }
@@ -332,9 +283,4 @@ impl TableMaker<'_> {
             .to_owned(),
         )
     }
-}
-
-/// Names and windows are plain ASCII, so this always is a header value.
-fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }

@@ -3,13 +3,13 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::Method;
+use http::{Extensions, Method};
 
 use self::{
     path::{EscapedSlash, decoded_segments},
     pattern::Pattern,
 };
-use crate::config::Methods;
+use crate::{config::Methods, request};
 
 mod path;
 mod pattern;
@@ -23,8 +23,17 @@ pub(crate) struct Target<'a> {
     pub(crate) method: &'a Method,
     /// What the router matched, with the prefix of its nests.
     pub(crate) template: Option<&'a str>,
-    /// The path as the client sent it.
+    /// The path as this service sees it.
     pub(crate) path: &'a str,
+    /// Where the original path is, which a covered template does not need.
+    pub(crate) extensions: &'a Extensions,
+}
+
+impl<'a> Target<'a> {
+    /// The path as the client sent it.
+    pub(crate) fn original_path(self) -> &'a str {
+        request::original_path(self.path, self.extensions)
+    }
 }
 
 /// What was found.
@@ -193,9 +202,9 @@ impl RouteTable {
                 continue;
             };
             let applies = candidate.test == Test::Covered
-                || entry
-                    .pattern
-                    .matches(segments.get_or_insert_with(|| routed(template, target.path)));
+                || entry.pattern.matches(
+                    segments.get_or_insert_with(|| routed(template, target.original_path())),
+                );
             if applies && best.is_none_or(|(best, _)| method < best) {
                 best = Some((method, entry));
             }
@@ -208,10 +217,11 @@ impl RouteTable {
             .by_method
             .get(target.method)
             .unwrap_or(&self.other_methods);
-        let found = index.find(target.path);
+        let path = target.original_path();
+        let found = index.find(path);
         // Servers differ in what they take an escaped slash for, so both count.
         let slips_past = |escaped_slash| {
-            path::normalized(target.path, escaped_slash)
+            path::normalized(path, escaped_slash)
                 .and_then(|normal| index.find(&normal))
                 .map(|meant| self.entries[meant].rule)
                 .is_some_and(|meant| {

@@ -13,7 +13,7 @@ use quota_store::ReservationId;
 use tower_service::Service;
 
 use crate::{
-    admit::{Refused, admission},
+    admit::{Incoming, Refused},
     body::ResponseBody,
     future::{ResponseFuture, Turned},
     headers,
@@ -51,11 +51,13 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if request::is_charged_by(&self.shared, &request) {
+        let runtime = self.shared.runtime.load();
+        let target = request::target(&request);
+        let found = runtime.find(target);
+        if runtime.is_exempt(found) || request::is_charged_by(&self.shared, &request) {
             return ResponseFuture::passing(self.inner.call(request));
         }
-        let runtime = self.shared.runtime.load();
-        let refusal = match runtime.ruling(request::target(&request)) {
+        let refusal = match runtime.ruling(found, target) {
             Ruling::Pass => return ResponseFuture::passing(self.inner.call(request)),
             Ruling::Charge(rule) => {
                 let runtime = Arc::clone(&runtime);
@@ -90,14 +92,18 @@ impl<S> QuotaService<S> {
         S: Service<Request<ReqBody>>,
     {
         headers::strip(request.headers_mut(), &runtime.config.responses);
-        let form = Form::of(request.headers());
         let identified = runtime.identifier.identify(
             &runtime.config.identity,
             request.headers(),
             request.extensions(),
             request::host(&request),
         );
-        let admission = admission(Arc::clone(&self.shared), runtime, rule, identified);
-        ResponseFuture::admitting(ready, request, Box::pin(admission), form)
+        let incoming = Incoming {
+            shared: Arc::clone(&self.shared),
+            runtime,
+            rule,
+            identified,
+        };
+        ResponseFuture::starting(ready, request, incoming)
     }
 }

@@ -1,6 +1,6 @@
 //! Units held for one request, and what is sent to a store about them.
 
-use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, ops::Deref, slice, sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use smallvec::SmallVec;
@@ -97,8 +97,40 @@ pub struct Hold {
     pub amount: Amount,
 }
 
-/// The holds of one request; few enough to stay inline.
-pub type Holds = SmallVec<[Hold; 3]>;
+/// The holds of one request; clones share them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds(Arc<[Hold]>);
+
+impl Holds {
+    /// The holds as a slice.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Hold] {
+        &self.0
+    }
+}
+
+impl Deref for Holds {
+    type Target = [Hold];
+
+    fn deref(&self) -> &[Hold] {
+        &self.0
+    }
+}
+
+impl FromIterator<Hold> for Holds {
+    fn from_iter<I: IntoIterator<Item = Hold>>(holds: I) -> Self {
+        Self(holds.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Holds {
+    type Item = &'a Hold;
+    type IntoIter = slice::Iter<'a, Hold>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
 
 /// What one reserve asks for. Nothing in it changes when it is sent again.
 #[derive(Clone, Debug)]

@@ -121,17 +121,18 @@ impl Ask {
             tenant_generation: KnownGeneration::Untracked,
             max_in_flight: u32::MAX,
             orphans: Orphans::Release,
-            holds: Holds::new(),
+            holds: Holds::default(),
         })
     }
 
     /// With so many units of a counter.
     pub(super) fn hold(mut self, counter: &CounterKey, hard: Bound, amount: u64) -> Self {
-        self.0.holds.push(Hold {
+        let hold = Hold {
             counter: counter.clone(),
             hard,
             amount: units(amount),
-        });
+        };
+        self.0.holds = self.0.holds.iter().cloned().chain([hold]).collect();
         self
     }
 

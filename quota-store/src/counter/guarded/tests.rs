@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use super::*;
+use super::{breaker::monotonic_now, *};
 use crate::{
     Bound, CounterStore, Hold, KnownGeneration, Orphans, QuotaName, ReservationId, Scope, UserId,
     Window, WindowSpan,
@@ -133,7 +133,7 @@ fn request(user: &str, holds: &[Hold]) -> Arc<Reserve> {
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
-        holds: holds.into(),
+        holds: holds.iter().cloned().collect(),
     })
 }
 

@@ -18,7 +18,7 @@ fn live(id: u128) -> Live {
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 1,
         orphans: Orphans::Release,
-        holds: smallvec::SmallVec::new(),
+        holds: crate::Holds::default(),
     };
     let reservation = Reservation {
         request: Arc::new(request),

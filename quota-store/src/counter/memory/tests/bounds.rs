@@ -36,7 +36,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
-        holds: smallvec![hold],
+        holds: [hold].into_iter().collect(),
     })
 }
 
