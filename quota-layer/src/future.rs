@@ -56,7 +56,7 @@ pin_project! {
     #[project = StateProj]
     #[project_replace = StateOwned]
     enum State<S, ReqBody, F, Res, E> {
-        // Passing => done
+        // Passing: the inner future says itself that it is done
         Passing { #[pin] inner: F },
         // Starting => Admitting | Calling | Refused
         Starting {
@@ -124,7 +124,6 @@ where
             match state.as_mut().project() {
                 StateProj::Passing { inner } => {
                     let answer = ready!(inner.poll(cx));
-                    state.set(State::Done);
                     return Poll::Ready(answer.map(|response| response.map(ResponseBody::inner)));
                 }
                 StateProj::Starting { .. } => state.as_mut().started(),

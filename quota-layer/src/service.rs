@@ -51,36 +51,62 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let runtime = self.shared.runtime.load();
-        let target = request::target(&request);
-        let found = runtime.find(target);
-        if runtime.is_exempt(found) || request::is_charged_by(&self.shared, &request) {
-            return ResponseFuture::passing(self.inner.call(request));
-        }
-        let refusal = match runtime.ruling(found, target) {
-            Ruling::Pass => return ResponseFuture::passing(self.inner.call(request)),
-            Ruling::Charge(rule) => {
-                let runtime = Arc::clone(&runtime);
+        match Course::of(&self.shared, &request) {
+            Course::Pass => ResponseFuture::passing(self.inner.call(request)),
+            Course::Charge { runtime, rule } => {
                 // The instance that reported ready must take the call; a fresh clone has not
                 // been polled.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                return self.charge(ready, request, runtime, rule);
+                self.charge(ready, request, runtime, rule)
+            }
+            Course::Refuse(turned) => {
+                let form = Form::of(request.headers());
+                ResponseFuture::refused(turned, form)
+            }
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Course {
+    Pass,
+    Charge {
+        runtime: RequestRuntime,
+        rule: usize,
+    },
+    Refuse(Turned),
+}
+
+impl Course {
+    fn of<ReqBody>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Self {
+        let runtime = shared.runtime.load();
+        let target = request::target(request);
+        let found = runtime.find(target);
+        if runtime.is_exempt(found) || request::is_charged_by(shared, request) {
+            return Self::Pass;
+        }
+        let refusal = match runtime.ruling(found, target) {
+            Ruling::Pass => return Self::Pass,
+            Ruling::Charge(rule) => {
+                let runtime = Arc::clone(&runtime);
+                return Self::Charge { runtime, rule };
             }
             Ruling::Unmatched => Refusal::Unmatched,
             Ruling::Misspelled => Refusal::Misspelled,
         };
-        let runtime = Arc::clone(&runtime);
         let refused = Refused {
-            attempt: ReservationId::generate(self.shared.store.now()),
+            attempt: ReservationId::generate(shared.store.now()),
             refusal,
         };
-        let form = Form::of(request.headers());
-        ResponseFuture::refused(Turned { refused, runtime }, form)
+        let runtime = Arc::clone(&runtime);
+        Self::Refuse(Turned { refused, runtime })
     }
 }
 
 impl<S> QuotaService<S> {
+    // Apart, so that requests that pass do not make room for what it needs.
+    #[inline(never)]
     fn charge<ReqBody>(
         &self,
         ready: S,

@@ -82,6 +82,8 @@ impl Charge {
     }
 
     /// Settles where nothing is waited for; asked in place, its future is never moved.
+    ///
+    /// It is not measured: reading clocks would be a good part of what it takes.
     pub(crate) fn settle_now(&mut self, ending: Ending) -> Option<Tell> {
         if self.shared.store.never_waits() {
             self.settle(ending).now_or_never()
@@ -115,12 +117,14 @@ impl Charge {
 
     /// The same for a future that owns it.
     pub(crate) async fn settled(mut self: Box<Self>, ending: Ending) -> (Box<Self>, Tell) {
+        let shared = Arc::clone(&self.shared);
+        let stopwatch = shared.metrics.stopwatch();
         let tell = self.settle(ending).await;
+        drop(stopwatch);
         (self, tell)
     }
 
     async fn commit(&mut self, amounts: Amounts) -> CounterValues {
-        let _stopwatch = self.shared.metrics.stopwatch();
         let guard = match &mut self.passage {
             Passage::Held(guard) => guard,
             Passage::LetThrough(through) => {
@@ -167,7 +171,6 @@ impl Charge {
     }
 
     async fn release(&mut self) -> CounterValues {
-        let _stopwatch = self.shared.metrics.stopwatch();
         let guard = match &mut self.passage {
             Passage::Held(guard) => guard,
             Passage::LetThrough(through) => {
