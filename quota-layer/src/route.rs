@@ -62,9 +62,15 @@ pub(crate) struct RouteTable {
     charged: Vec<bool>,
     by_method: HashMap<Method, PathIndex>,
     other_methods: PathIndex,
-    // They come from the application's own router, so a fast hash does.
-    templates: ArcSwap<HashMap<Arc<str>, Arc<[Candidate]>, foldhash::fast::RandomState>>,
+    /// Of the templates that rules repeat word by word, as most do.
+    repeated: Templates,
+    /// Of those that were met.
+    met: ArcSwap<Templates>,
 }
+
+/// What may apply to each of the router's templates. They come from the application itself, so a
+/// fast hash does.
+type Templates = HashMap<Arc<str>, Arc<[Candidate]>, foldhash::fast::RandomState>;
 
 /// An entry that may apply to a router's template.
 #[derive(Clone, Copy, Debug)]
@@ -109,11 +115,13 @@ impl RouteTable {
         patterns: impl Iterator<Item = (&'a Methods, &'a str, usize)>,
         charged: Vec<bool>,
     ) -> Self {
+        let patterns: Vec<(&Methods, &str, usize)> = patterns.collect();
         let mut entries: Vec<Entry> = patterns
+            .iter()
             .map(|(methods, path, rule)| Entry {
                 pattern: Pattern::parse(path),
-                methods: methods.clone(),
-                rule,
+                methods: Methods::clone(methods),
+                rule: *rule,
             })
             .collect();
         entries.sort_by(|a, b| a.pattern.by_specificity(&b.pattern));
@@ -133,12 +141,17 @@ impl RouteTable {
         let other_methods = PathIndex::new(&entries, |methods| {
             matches!(methods, Methods::Any).then_some(MethodMatch::Any)
         });
+        let repeated = patterns
+            .iter()
+            .map(|(_, path, _)| (Arc::from(*path), candidates(&entries, path)))
+            .collect();
         Self {
             entries,
             charged,
             by_method,
             other_methods,
-            templates: ArcSwap::default(),
+            repeated,
+            met: ArcSwap::default(),
         }
     }
 
@@ -151,37 +164,22 @@ impl RouteTable {
     }
 
     fn find_by_template(&self, template: &str, target: Target<'_>) -> Found {
-        let known = self.templates.load();
-        if let Some(candidates) = known.get(template) {
+        if let Some(candidates) = self.repeated.get(template) {
             return self.first_that_applies(candidates, template, target);
         }
-        let candidates = self.candidates_of(template);
-        if known.len() < MAX_TEMPLATES {
-            self.templates.rcu(|templates| {
-                let mut templates = HashMap::clone(templates);
-                templates.insert(template.into(), Arc::clone(&candidates));
-                templates
+        let met = self.met.load();
+        if let Some(candidates) = met.get(template) {
+            return self.first_that_applies(candidates, template, target);
+        }
+        let candidates = candidates(&self.entries, template);
+        if met.len() < MAX_TEMPLATES {
+            self.met.rcu(|met| {
+                let mut met = HashMap::clone(met);
+                met.insert(template.into(), Arc::clone(&candidates));
+                met
             });
         }
         self.first_that_applies(&candidates, template, target)
-    }
-
-    fn candidates_of(&self, template: &str) -> Arc<[Candidate]> {
-        let template = Pattern::parse(template);
-        let test = |pattern: &Pattern| {
-            if pattern.covers(&template) {
-                Some(Test::Covered)
-            } else {
-                pattern.overlaps(&template).then_some(Test::Path)
-            }
-        };
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(entry, Entry { pattern, .. })| {
-                test(pattern).map(|test| Candidate { entry, test })
-            })
-            .collect()
     }
 
     /// The most specific candidate, and of those of one shape the one that names the method best.
@@ -236,6 +234,25 @@ impl RouteTable {
             Found::Rule(self.entries[entry].rule)
         })
     }
+}
+
+/// The entries that may apply to a router's template.
+fn candidates(entries: &[Entry], template: &str) -> Arc<[Candidate]> {
+    let template = Pattern::parse(template);
+    let test = |pattern: &Pattern| {
+        if pattern.covers(&template) {
+            Some(Test::Covered)
+        } else {
+            pattern.overlaps(&template).then_some(Test::Path)
+        }
+    };
+    entries
+        .iter()
+        .enumerate()
+        .filter_map(|(entry, Entry { pattern, .. })| {
+            test(pattern).map(|test| Candidate { entry, test })
+        })
+        .collect()
 }
 
 /// The parts of a path as a router that matched `template` saw them.
