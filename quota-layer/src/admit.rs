@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use quota_store::{
-    Abort, Admission, Allowed, Decision, Denied, Holds, LetThrough, OnStoreFailure, Requester,
+    Abort, Admission, Allowed, CounterValues, Decision, LetThrough, OnStoreFailure, Requester,
     ReservationId, Reserve, Stale, Unavailable, UnixMillis,
 };
 
 use crate::{
-    charge::ChargeTable,
+    charge::Windows,
     config::{IdentityConfig, OnFailure},
     future::Turned,
     guard::Guard,
@@ -27,10 +28,21 @@ use crate::{
 /// How often a reserve is asked anew because something it was computed from had changed.
 const MAX_ASKS: usize = 5;
 
+/// A request that is not admitted yet.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) runtime: RequestRuntime,
+    pub(crate) rule: usize,
+    pub(crate) identified: Identified,
+}
+
 /// A request that may run.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) table: Arc<ChargeTable>,
+    pub(crate) identity: QuotaIdentity,
+    /// Without values where it passes uncounted.
+    pub(crate) snapshot: Snapshot,
     pub(crate) passage: Passage,
 }
 
@@ -38,7 +50,7 @@ pub(crate) struct Admitted {
 #[derive(Debug)]
 pub(crate) enum Passage {
     /// Its units are held.
-    Held { guard: Guard, snapshot: Snapshot },
+    Held(Guard),
     /// The store could not be asked, and the rule lets it through.
     LetThrough(LetThrough),
 }
@@ -50,44 +62,66 @@ pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
 }
 
-/// Finds out who makes a request, and reserves what it costs.
-///
-/// # Cancel safety
-///
-/// Dropped at any point, what was or will be held is given back.
-pub(crate) async fn admission(
-    shared: Arc<Shared>,
-    runtime: RequestRuntime,
-    rule: usize,
-    identified: Identified,
-) -> Result<Box<Charge>, Turned> {
-    let stopwatch = shared.metrics.stopwatch();
-    let admitted = async {
+impl Incoming {
+    /// The answer where nothing is waited for; asked in place, its future is never moved.
+    pub(crate) fn admit_now(&self) -> Option<Result<Admitted, Refused>> {
+        let waits = !self.shared.store.never_waits()
+            || self.shared.directory.is_some()
+            || self.identified.waits();
+        if waits {
+            return None;
+        }
+        self.admit().now_or_never()
+    }
+
+    /// Finds out who makes the request, and reserves what it costs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any point, what was or will be held is given back.
+    pub(crate) async fn admit(&self) -> Result<Admitted, Refused> {
+        let _stopwatch = self.shared.metrics.stopwatch();
         let refuse = |refusal| Refused {
-            attempt: ReservationId::generate(shared.store.now()),
+            attempt: ReservationId::generate(self.shared.store.now()),
             refusal,
         };
-        let identity = identified.known().await.map_err(refuse)?;
-        let requester = countable(&runtime.config.identity, &identity).map_err(refuse)?;
+        let identity = self.identified.known().await.map_err(refuse)?;
+        let config = &self.runtime.config.identity;
         let ask = Ask {
-            shared: &shared,
-            runtime: &runtime,
-            rule,
+            shared: &self.shared,
+            runtime: &self.runtime,
+            rule: self.rule,
             identity: &identity,
-            requester,
+            requester: countable(config, &identity).map_err(refuse)?,
         };
-        let admitted = ask.admit().await?;
-        Ok((identity, admitted))
-    };
-    let admitted = admitted.await;
-    drop(stopwatch);
-    match admitted {
-        Ok((identity, admitted)) => {
-            let charge = Charge::new(shared, runtime, rule, identity, admitted);
-            // It is moved through several states of a request, so a pointer is moved instead.
-            Ok(Box::new(charge))
+        let (snapshot, passage) = ask.admit().await?;
+        Ok(Admitted {
+            identity,
+            snapshot,
+            passage,
+        })
+    }
+
+    /// The same for a future that owns it.
+    pub(crate) async fn admission(self) -> Result<Box<Charge>, Turned> {
+        let answer = self.admit().await;
+        self.concluded(answer)
+    }
+
+    /// What follows from the answer.
+    pub(crate) fn concluded(
+        self,
+        answer: Result<Admitted, Refused>,
+    ) -> Result<Box<Charge>, Turned> {
+        let runtime = self.runtime;
+        match answer {
+            Ok(admitted) => {
+                let charge = Charge::new(self.shared, runtime, self.rule, admitted);
+                // It is moved through several states of a request, so a pointer is moved instead.
+                Ok(Box::new(charge))
+            }
+            Err(refused) => Err(Turned { refused, runtime }),
         }
-        Err(refused) => Err(Turned { refused, runtime }),
     }
 }
 
@@ -108,7 +142,7 @@ fn countable<'a>(
 /// Who asks for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) runtime: &'a Runtime,
     pub(crate) rule: usize,
     pub(crate) identity: &'a QuotaIdentity,
@@ -117,7 +151,7 @@ pub(crate) struct Ask<'a> {
 
 /// One answer on the way to a decision.
 enum Answer {
-    Admitted(Admitted),
+    Admitted(Snapshot, Passage),
     Refused(Refusal),
     /// Ask again, after looking plans up as told.
     Again(Lookup),
@@ -129,7 +163,7 @@ impl Ask<'_> {
     /// # Cancel safety
     ///
     /// Dropped at any point, what was or will be held is given back.
-    pub(crate) async fn admit(self) -> Result<Admitted, Refused> {
+    async fn admit(self) -> Result<(Snapshot, Passage), Refused> {
         let mut now = self.shared.store.now();
         let mut attempt = ReservationId::generate(now);
         let mut lookup = Lookup::Cached;
@@ -139,7 +173,7 @@ impl Ask<'_> {
                 Err(refusal) => Answer::Refused(refusal),
             };
             match answer {
-                Answer::Admitted(admitted) => return Ok(admitted),
+                Answer::Admitted(snapshot, passage) => return Ok((snapshot, passage)),
                 Answer::Refused(refusal) => return Err(Refused { attempt, refusal }),
                 Answer::Again(again) => lookup = again,
             }
@@ -165,12 +199,11 @@ impl Ask<'_> {
 
     async fn reserve(&self, attempt: ReservationId, now: UnixMillis, plans: &Resolved) -> Answer {
         let config = &self.runtime.config;
-        let table = self
-            .runtime
-            .charges
-            .table(config, self.rule, plans.user, plans.tenant);
-        let request = Arc::new(self.request(attempt, now, plans, table));
-        let mut guard = Guard::new(&self.shared.settler, &request);
+        let charges = &self.runtime.charges;
+        let windows = charges.windows(config, self.rule, plans, now);
+        let request = Arc::new(self.request(attempt, now, plans, &windows));
+        let snapshot = |values| Snapshot { windows, values };
+        let mut guard = Guard::new(self.shared, &request);
         let on_failure = match config.on_failure(self.rule) {
             OnFailure::Deny => OnStoreFailure::Deny,
             OnFailure::Allow => OnStoreFailure::Allow,
@@ -182,28 +215,24 @@ impl Ask<'_> {
                 counters,
             })) => {
                 guard.held(reservation);
-                let snapshot = snapshot(table, &request.holds, counters);
-                Answer::Admitted(Admitted {
-                    table: Arc::clone(table),
-                    passage: Passage::Held { guard, snapshot },
-                })
+                Answer::Admitted(snapshot(counters), Passage::Held(guard))
             }
             Admission::Decided(decision) => {
                 guard.nothing_held();
-                self.not_held(table, &request, decision)
+                self.not_held(&request, decision, snapshot)
             }
             Admission::LetThrough(through) => {
                 drop_unless_unknown(guard, through.abort);
-                table.count(Outcome::FailOpen, None);
                 logs::let_through(self, through.kind);
-                Answer::Admitted(Admitted {
-                    table: Arc::clone(table),
-                    passage: Passage::LetThrough(through),
-                })
+                let uncounted = snapshot(CounterValues::new());
+                uncounted.table().count(Outcome::FailOpen, None);
+                Answer::Admitted(uncounted, Passage::LetThrough(through))
             }
             Admission::Unavailable(unavailable) => {
                 drop_unless_unknown(guard, unavailable.abort);
-                table.count(Outcome::Unavailable, None);
+                snapshot(CounterValues::new())
+                    .table()
+                    .count(Outcome::Unavailable, None);
                 Answer::Refused(self.unavailable(unavailable))
             }
         }
@@ -214,7 +243,7 @@ impl Ask<'_> {
         id: ReservationId,
         now: UnixMillis,
         plans: &Resolved,
-        table: &ChargeTable,
+        windows: &Windows,
     ) -> Reserve {
         let store = &self.runtime.config.store;
         // Twice the time-out bears with a clock that is known only as well as the last reply.
@@ -231,15 +260,21 @@ impl Ask<'_> {
             tenant_generation: plans.tenant_generation,
             max_in_flight: store.max_in_flight,
             orphans: store.orphans,
-            holds: table.holds(now),
+            holds: windows.holds.clone(),
         }
     }
 
-    fn not_held(&self, table: &Arc<ChargeTable>, request: &Reserve, decision: Decision) -> Answer {
+    fn not_held(
+        &self,
+        request: &Reserve,
+        decision: Decision,
+        snapshot: impl FnOnce(CounterValues) -> Snapshot,
+    ) -> Answer {
         match decision {
             Decision::Denied(denied) => {
-                table.count(Outcome::Denied, None);
-                let denial = Self::denial(table, request, &denied);
+                let snapshot = snapshot(denied.counters.clone());
+                snapshot.table().count(Outcome::Denied, None);
+                let denial = Denial::new(snapshot, &denied, request.max_in_flight);
                 logs::denied(self, request.id, &denial);
                 Answer::Refused(Refusal::Denied(Box::new(denial)))
             }
@@ -249,11 +284,6 @@ impl Ask<'_> {
                 Answer::Again(Lookup::Cached)
             }
         }
-    }
-
-    fn denial(table: &Arc<ChargeTable>, request: &Reserve, denied: &Denied) -> Denial {
-        let snapshot = snapshot(table, &request.holds, denied.counters.clone());
-        Denial::new(snapshot, denied, request.max_in_flight)
     }
 
     fn unavailable(&self, unavailable: Unavailable) -> Refusal {
@@ -270,17 +300,5 @@ fn drop_unless_unknown(guard: Guard, abort: Abort) {
     match abort {
         Abort::Required => drop(guard),
         Abort::NotNeeded => guard.nothing_held(),
-    }
-}
-
-fn snapshot(
-    table: &Arc<ChargeTable>,
-    holds: &Holds,
-    values: quota_store::CounterValues,
-) -> Snapshot {
-    Snapshot {
-        table: Arc::clone(table),
-        spans: holds.iter().map(|hold| hold.counter.span).collect(),
-        values,
     }
 }

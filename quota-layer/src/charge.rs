@@ -3,17 +3,21 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::HeaderMap;
 use quota_store::{
-    Amount, Anchor, Bound, CounterKey, Hold, Holds, Limit, Percent, Plan, QuotaName, Scope,
-    UnixMillis, Unlisted, Window,
+    Amount, Bound, Limit, Percent, Plan, QuotaName, Scope, UnixMillis, Unlisted, Window,
 };
+
+pub(crate) use self::windows::{OpenWindow, Windows};
 
 use crate::{
     config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction},
-    headers::RateLimitItems,
+    headers::{self, RateLimitItems},
     metrics::{Outcome, QuotaMetrics},
+    plans::Resolved,
 };
+
+mod windows;
 
 /// A plan, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +47,10 @@ pub(crate) struct Labels {
     pub(crate) unit: String,
     pub(crate) unit_plural: String,
     pub(crate) window: String,
-    /// `None` where there is no limit to tell.
+    /// `None` where there is no limit to tell, or members may not see it.
     pub(crate) ratelimit: Option<RateLimitItems>,
-    pub(crate) quota_header: HeaderValue,
-    pub(crate) plan_header: HeaderValue,
-    pub(crate) window_header: HeaderValue,
-    pub(crate) limit_header: HeaderValue,
-}
-
-impl CounterRule {
-    /// What to hold in the window that contains `now`.
-    fn hold(&self, now: UnixMillis) -> Hold {
-        let window = self.limit.window;
-        Hold {
-            counter: CounterKey {
-                scope: self.scope,
-                quota: self.quota.clone(),
-                window,
-                span: window.span_at(now, &self.plan.timezone, Anchor::Calendar),
-            }
-            .into(),
-            hard: self.hard,
-            amount: self.amount,
-        }
-    }
+    /// What `X-Quota-*` say of it at all times.
+    pub(crate) headers: HeaderMap,
 }
 
 /// All counters of one rule under a user's plan and a tenant's.
@@ -75,37 +59,9 @@ pub(crate) struct ChargeTable {
     pub(crate) counters: Vec<CounterRule>,
     /// By the place of the quota in the rule's charge.
     metrics: Vec<QuotaMetrics>,
-    /// What was held last: the same until one of the windows ends.
-    last: ArcSwap<Holds>,
 }
 
 impl ChargeTable {
-    fn new(counters: Vec<CounterRule>, metrics: Vec<QuotaMetrics>) -> Self {
-        Self {
-            counters,
-            metrics,
-            last: ArcSwap::default(),
-        }
-    }
-
-    /// What to hold for a request at `now`.
-    ///
-    /// Requests share it and the keys in it, so that a store finds counters by their address.
-    pub(crate) fn holds(&self, now: UnixMillis) -> Holds {
-        let last = self.last.load();
-        let is_current = |hold: &Hold| hold.counter.span.contains(now);
-        if last.len() == self.counters.len() && last.iter().all(is_current) {
-            return Arc::clone(&last);
-        }
-        let hold = |(place, counter): (usize, &CounterRule)| {
-            let last = last.get(place).filter(|hold| is_current(hold));
-            last.cloned().unwrap_or_else(|| counter.hold(now))
-        };
-        let holds: Holds = self.counters.iter().enumerate().map(hold).collect();
-        self.last.store(Arc::new(Arc::clone(&holds)));
-        holds
-    }
-
     /// Counts an attempt, with what each counter was charged, or else with what was asked for.
     pub(crate) fn count(&self, outcome: Outcome, amounts: Option<&[Amount]>) {
         for (item, metrics) in self.metrics.iter().enumerate() {
@@ -121,11 +77,12 @@ impl ChargeTable {
     }
 }
 
-/// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for.
+/// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for,
+/// in the windows of the last request.
 #[derive(Debug)]
 pub(crate) struct Charges {
     plans: usize,
-    tables: Vec<OnceLock<Arc<ChargeTable>>>,
+    tables: Vec<OnceLock<ArcSwap<Windows>>>,
 }
 
 impl Charges {
@@ -138,49 +95,64 @@ impl Charges {
         }
     }
 
-    /// The table of a charging rule. `tenant` is the tenant's plan, where there is a tenant.
-    pub(crate) fn table(
+    /// What a charging rule charges at `now`.
+    pub(crate) fn windows(
         &self,
         config: &Config,
         rule: usize,
-        user: PlanIndex,
-        tenant: Option<PlanIndex>,
-    ) -> &Arc<ChargeTable> {
-        let column = tenant.map_or(0, |plan| plan.0 + 1);
-        let index = (rule * self.plans + user.0) * (self.plans + 1) + column;
-        self.tables[index].get_or_init(|| {
-            let RuleAction::Charge(items) = &config.rules[rule].action else {
-                return Arc::new(ChargeTable::new(Vec::new(), Vec::new()));
-            };
-            let maker = TableMaker {
-                config,
-                route: &config.rules[rule].patterns[0].path,
-                user: &config.plans[user.0],
-                tenant: tenant.map(|plan| &config.plans[plan.0]),
-            };
-            Arc::new(maker.table(items))
-        })
+        plans: &Resolved,
+        now: UnixMillis,
+    ) -> Arc<Windows> {
+        let column = plans.tenant.map_or(0, |plan| plan.0 + 1);
+        let index = (rule * self.plans + plans.user.0) * (self.plans + 1) + column;
+        let last = self.tables[index].get_or_init(|| {
+            let table = TableMaker::of(config, rule, plans).table();
+            ArcSwap::from_pointee(Windows::at(now, Arc::new(table), None))
+        });
+        let windows = last.load();
+        if windows.contain(now) {
+            return Arc::clone(&windows);
+        }
+        let windows = Arc::new(Windows::at(now, Arc::clone(&windows.table), Some(&windows)));
+        last.store(Arc::clone(&windows));
+        windows
     }
 }
 
 struct TableMaker<'a> {
     config: &'a Config,
     route: &'a str,
+    items: &'a [ChargeItem],
     user: &'a Arc<Plan>,
     tenant: Option<&'a Arc<Plan>>,
 }
 
-impl TableMaker<'_> {
-    fn table(&self, items: &[ChargeItem]) -> ChargeTable {
+impl<'a> TableMaker<'a> {
+    fn of(config: &'a Config, rule: usize, plans: &Resolved) -> Self {
+        let rule = &config.rules[rule];
+        Self {
+            config,
+            route: &rule.patterns[0].path,
+            items: match &rule.action {
+                RuleAction::Charge(items) => items,
+                RuleAction::Exempt => &[],
+            },
+            user: &config.plans[plans.user.0],
+            tenant: plans.tenant.map(|plan| &config.plans[plan.0]),
+        }
+    }
+
+    fn table(&self) -> ChargeTable {
         let mut counters = Vec::new();
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in self.items.iter().enumerate() {
             self.counters_of(index, item, &mut counters);
         }
-        let metrics = items
+        let metrics = self
+            .items
             .iter()
             .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
             .collect();
-        ChargeTable::new(counters, metrics)
+        ChargeTable { counters, metrics }
     }
 
     fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {
@@ -263,6 +235,7 @@ impl TableMaker<'_> {
             policy.push_str("-tenant");
         }
         let known = self.config.quotas.iter().find(|known| known.name == *quota);
+        let responses = &self.config.responses;
         let text = |text: fn(&QuotaConfig) -> &str| {
             known.map_or_else(|| quota.as_str().to_owned(), |known| text(known).to_owned())
         };
@@ -270,18 +243,13 @@ impl TableMaker<'_> {
             title: text(|known| known.title.get("en")),
             unit: text(|known| &known.unit_one),
             unit_plural: text(|known| &known.unit_other),
-            quota_header: header(quota.as_str()),
-            plan_header: header(plan.name.as_str()),
-            window_header: header(&window),
-            limit_header: match limit.bound {
-                Bound::AtMost(limit) => HeaderValue::from(limit.get()),
-                Bound::Unlimited => HeaderValue::from_static("unlimited"),
-            },
-            ratelimit: RateLimitItems::new(
-                &policy,
-                limit.hard(),
-                self.ratelimit_unit(quota, known).as_deref(),
-            ),
+            headers: headers::x_quota(responses, (quota, scope, plan), limit),
+            ratelimit: headers::shows_ratelimit(responses, scope)
+                .then(|| {
+                    let unit = self.ratelimit_unit(quota, known);
+                    RateLimitItems::new(&policy, limit.hard(), unit.as_deref())
+                })
+                .flatten(),
             policy,
             window,
         }
@@ -315,9 +283,4 @@ impl TableMaker<'_> {
             .to_owned(),
         )
     }
-}
-
-/// Names and windows are plain ASCII, so this always is a header value.
-fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }

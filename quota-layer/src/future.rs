@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    admit::Refused,
+    admit::{Incoming, Refused},
     body::ResponseBody,
     refusal::{Context as RefusalContext, Form},
     request,
@@ -45,32 +45,35 @@ pin_project! {
     }
 }
 
-/// What waits until the request is admitted, apart so that futures of requests that pass stay
-/// small.
+/// What waits until the request is admitted.
 struct Waiting<S, ReqBody> {
     /// The instance that was polled ready.
     service: S,
     request: Request<ReqBody>,
-    form: Form,
 }
 
 pin_project! {
     #[project = StateProj]
     #[project_replace = StateOwned]
     enum State<S, ReqBody, F, Res, E> {
-        // Passing => done
+        // Passing: the inner future says itself that it is done
         Passing { #[pin] inner: F },
-        // Admitting => Calling | done
+        // Starting => Admitting | Calling | Refused
+        Starting {
+            waiting: Waiting<S, ReqBody>,
+            incoming: Incoming,
+        },
+        // Admitting => Calling | Refused
         Admitting {
             waiting: Box<Waiting<S, ReqBody>>,
             admission: AdmissionFuture,
         },
-        // Calling => Settling
+        // Calling => Settling | done
         Calling { #[pin] inner: F, charge: Box<Charge> },
         // Settling => done
         Settling {
             answer: Result<Res, E>,
-            settling: BoxFuture<'static, Tell>,
+            settling: BoxFuture<'static, (Box<Charge>, Tell)>,
         },
         // Refused => done
         Refused { turned: Turned, form: Form },
@@ -88,20 +91,15 @@ where
         }
     }
 
-    pub(crate) fn admitting(
+    pub(crate) const fn starting(
         service: S,
         request: Request<ReqBody>,
-        admission: AdmissionFuture,
-        form: Form,
+        incoming: Incoming,
     ) -> Self {
         Self {
-            state: State::Admitting {
-                waiting: Box::new(Waiting {
-                    service,
-                    request,
-                    form,
-                }),
-                admission,
+            state: State::Starting {
+                waiting: Waiting { service, request },
+                incoming,
             },
         }
     }
@@ -126,20 +124,26 @@ where
             match state.as_mut().project() {
                 StateProj::Passing { inner } => {
                     let answer = ready!(inner.poll(cx));
-                    state.set(State::Done);
                     return Poll::Ready(answer.map(|response| response.map(ResponseBody::inner)));
                 }
+                StateProj::Starting { .. } => state.as_mut().started(),
                 StateProj::Admitting { admission, .. } => {
                     let admission = ready!(admission.as_mut().poll(cx));
                     state.as_mut().admitted(admission);
                 }
-                StateProj::Calling { inner, .. } => {
+                StateProj::Calling { inner, charge } => {
                     let answer = ready!(inner.poll(cx));
-                    state.as_mut().answered(answer);
+                    let ending = Ending::of(&answer);
+                    if let Some(tell) = charge.settle_now(ending) {
+                        let answer = told(answer, charge, &tell);
+                        state.set(State::Done);
+                        return Poll::Ready(answer);
+                    }
+                    state.as_mut().answered(answer, ending);
                 }
                 StateProj::Settling { settling, .. } => {
-                    let tell = ready!(settling.as_mut().poll(cx));
-                    return Poll::Ready(state.settled(&tell));
+                    let (charge, tell) = ready!(settling.as_mut().poll(cx));
+                    return Poll::Ready(state.settled(&charge, &tell));
                 }
                 StateProj::Refused { .. } => return Poll::Ready(Ok(state.turned_away())),
                 StateProj::Done => unreachable!("a response future is polled after it was ready"),
@@ -153,51 +157,70 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data = Bytes>,
 {
+    fn started(mut self: Pin<&mut Self>) {
+        let StateOwned::Starting { waiting, incoming } = self.as_mut().project_replace(Self::Done)
+        else {
+            return;
+        };
+        let next = match incoming.admit_now() {
+            Some(answer) => Self::concluded(waiting, incoming.concluded(answer)),
+            None => Self::Admitting {
+                waiting: Box::new(waiting),
+                admission: Box::pin(incoming.admission()),
+            },
+        };
+        self.set(next);
+    }
+
     fn admitted(mut self: Pin<&mut Self>, admission: Result<Box<Charge>, Turned>) {
         let StateOwned::Admitting { waiting, .. } = self.as_mut().project_replace(Self::Done)
         else {
             return;
         };
+        self.set(Self::concluded(*waiting, admission));
+    }
+
+    fn concluded(waiting: Waiting<S, ReqBody>, admission: Result<Box<Charge>, Turned>) -> Self {
         let Waiting {
             mut service,
             mut request,
-            form,
-        } = *waiting;
-        let next = match admission {
+        } = waiting;
+        match admission {
             Ok(charge) => {
                 request::mark(&charge.shared, &mut request, charge.handle().clone());
                 let inner = service.call(request);
                 Self::Calling { inner, charge }
             }
-            Err(turned) => Self::Refused { turned, form },
-        };
-        self.set(next);
+            Err(turned) => {
+                let form = Form::of(request.headers());
+                Self::Refused { turned, form }
+            }
+        }
     }
 
-    fn answered(mut self: Pin<&mut Self>, answer: Result<Response<ResBody>, S::Error>) {
+    fn answered(
+        mut self: Pin<&mut Self>,
+        answer: Result<Response<ResBody>, S::Error>,
+        ending: Ending,
+    ) {
         let StateOwned::Calling { charge, .. } = self.as_mut().project_replace(Self::Done) else {
             return;
         };
-        let ending = answer.as_ref().map_or(Ending::Failed, |response| {
-            Ending::Answered(response.status())
-        });
         self.set(Self::Settling {
             answer,
-            settling: Box::pin(charge.settle(ending)),
+            settling: Box::pin(charge.settled(ending)),
         });
     }
 
     fn settled(
         self: Pin<&mut Self>,
+        charge: &Charge,
         tell: &Tell,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let StateOwned::Settling { answer, .. } = self.project_replace(Self::Done) else {
             unreachable!("only a settling future is settled");
         };
-        answer.map(|mut response| {
-            tell.write(response.headers_mut());
-            response.map(ResponseBody::inner)
-        })
+        told(answer, charge, tell)
     }
 
     fn turned_away(self: Pin<&mut Self>) -> Response<ResponseBody<ResBody>> {
@@ -212,6 +235,18 @@ where
         let response = turned.refused.refusal.into_response(context);
         response.map(ResponseBody::refusal)
     }
+}
+
+/// The answer with the headers that tell of the quota.
+fn told<ResBody, E>(
+    answer: Result<Response<ResBody>, E>,
+    charge: &Charge,
+    tell: &Tell,
+) -> Result<Response<ResponseBody<ResBody>>, E> {
+    answer.map(|mut response| {
+        charge.tell(tell, response.headers_mut());
+        response.map(ResponseBody::inner)
+    })
 }
 
 impl<S, ReqBody> fmt::Debug for ResponseFuture<S, ReqBody>

@@ -2,16 +2,14 @@
 
 use std::{mem, sync::Arc};
 
-use quota_store::{
-    Amounts, Commit, GuardedStore, Reservation, ReservationId, Reserve, Settled, StoreError,
-};
+use quota_store::{Amounts, Commit, Reservation, ReservationId, Reserve, Settled, StoreError};
 
-use crate::settler::{LiveKey, Settler};
+use crate::{settler::LiveKey, shared::Shared};
 
 /// Settles a reservation, or hands that to the settler when it is dropped before.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    settler: Settler,
+    shared: Arc<Shared>,
     stage: Stage,
 }
 
@@ -30,9 +28,9 @@ enum Stage {
 
 impl Guard {
     /// Guards a reserve that is about to be sent.
-    pub(crate) fn new(settler: &Settler, request: &Arc<Reserve>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, request: &Arc<Reserve>) -> Self {
         Self {
-            settler: settler.clone(),
+            shared: Arc::clone(shared),
             stage: Stage::Asking(Arc::clone(request)),
         }
     }
@@ -50,7 +48,7 @@ impl Guard {
     /// The store answered that it holds the units.
     pub(crate) fn held(&mut self, reservation: Reservation) {
         // Asking => Held
-        let key = self.settler.keep_alive(&reservation);
+        let key = self.shared.settler.keep_alive(&reservation);
         self.stage = Stage::Held(reservation, key);
     }
 
@@ -67,20 +65,16 @@ impl Guard {
     /// # Cancel safety
     ///
     /// Dropped at any point, the units are charged all the same.
-    pub(crate) async fn commit(
-        &mut self,
-        store: &GuardedStore,
-        amounts: Amounts,
-    ) -> Result<Settled, StoreError> {
+    pub(crate) async fn commit(&mut self, amounts: Amounts) -> Result<Settled, StoreError> {
         self.begin_commit(amounts);
         let Stage::Committing(commit, key) = &self.stage else {
             return Ok(Settled::Already);
         };
         let key = *key;
-        let settled = store.commit(commit).await?;
+        let settled = self.shared.store.commit(commit).await?;
         // Committing => Over
         self.stage = Stage::Over;
-        self.settler.let_go(key);
+        self.shared.settler.let_go(key);
         Ok(settled)
     }
 
@@ -88,7 +82,7 @@ impl Guard {
     pub(crate) async fn commit_later(&mut self, amounts: Amounts) {
         self.begin_commit(amounts);
         if let Stage::Committing(commit, key) = &self.stage {
-            let place = self.settler.place_for_commit().await;
+            let place = self.shared.settler.place_for_commit().await;
             place.take(commit.clone(), *key);
             // Committing => Over
             self.stage = Stage::Over;
@@ -102,15 +96,15 @@ impl Guard {
     /// # Cancel safety
     ///
     /// Dropped at any point, the units are given back all the same.
-    pub(crate) async fn release(&mut self, store: &GuardedStore) -> Result<Settled, StoreError> {
+    pub(crate) async fn release(&mut self) -> Result<Settled, StoreError> {
         let Stage::Held(reservation, key) = &self.stage else {
             return Ok(Settled::Already);
         };
         let key = *key;
-        let settled = store.release(reservation).await?;
+        let settled = self.shared.store.release(reservation).await?;
         // Held => Over
         self.stage = Stage::Over;
-        self.settler.let_go(key);
+        self.shared.settler.let_go(key);
         Ok(settled)
     }
 
@@ -133,12 +127,12 @@ impl Guard {
     /// It does not panic, wait or spawn: the runtime may be shutting down.
     pub(crate) fn hand_over(&mut self) {
         match mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Asking(request) => self.settler.abort(request),
+            Stage::Asking(request) => self.shared.settler.abort(request),
             Stage::Held(reservation, key) => {
-                self.settler.let_go(key);
-                self.settler.release(reservation);
+                self.shared.settler.let_go(key);
+                self.shared.settler.release(reservation);
             }
-            Stage::Committing(commit, key) => self.settler.commit(commit, key),
+            Stage::Committing(commit, key) => self.shared.settler.commit(commit, key),
             Stage::Over => {}
         }
     }

@@ -6,7 +6,6 @@ use quota_store::{Amount, Amounts};
 use smallvec::SmallVec;
 
 use crate::{
-    charge::ChargeTable,
     config::Actual,
     identity::QuotaIdentity,
     metrics,
@@ -30,9 +29,8 @@ pub struct QuotaHandle {
 #[derive(Debug)]
 struct Inner {
     identity: QuotaIdentity,
-    table: Arc<ChargeTable>,
-    /// `None` where the request was let through uncounted.
-    snapshot: Option<Snapshot>,
+    /// Without values where the request was let through uncounted.
+    snapshot: Snapshot,
     reports: Mutex<Reports>,
 }
 
@@ -45,15 +43,10 @@ struct Reports {
 }
 
 impl QuotaHandle {
-    pub(crate) fn new(
-        identity: QuotaIdentity,
-        table: Arc<ChargeTable>,
-        snapshot: Option<Snapshot>,
-    ) -> Self {
+    pub(crate) fn new(identity: QuotaIdentity, snapshot: Snapshot) -> Self {
         Self {
             inner: Arc::new(Inner {
                 identity,
-                table,
                 snapshot,
                 reports: Mutex::default(),
             }),
@@ -75,6 +68,11 @@ impl QuotaHandle {
         self.layers.contains(&layer)
     }
 
+    /// The counters as they stood when their units were reserved.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.inner.snapshot
+    }
+
     /// Who makes the request.
     #[must_use]
     pub fn identity(&self) -> &QuotaIdentity {
@@ -87,23 +85,15 @@ impl QuotaHandle {
     /// Empty where the request was let through uncounted.
     #[must_use]
     pub fn status(&self) -> Vec<QuotaStatus> {
-        self.inner
-            .snapshot
-            .iter()
-            .flat_map(Snapshot::views)
-            .map(|view| view.status())
-            .collect()
+        let views = self.inner.snapshot.views();
+        views.map(|view| view.status()).collect()
     }
 
     /// How the counter closest to its limit stands, for a handler that would rather do less than
     /// be refused later.
     #[must_use]
     pub fn state(&self) -> QuotaState {
-        self.inner
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| closest(snapshot.views()))
-            .map_or(QuotaState::Unavailable, |view| view.state())
+        closest(self.inner.snapshot.views()).map_or(QuotaState::Unavailable, |view| view.state())
     }
 
     /// Reports what was really used of a quota whose charge says `actual = "handler"`; several
@@ -113,7 +103,7 @@ impl QuotaHandle {
     /// above 2^53 - 1 change nothing: each is an error in the log and a metric. A report after the
     /// handler has answered is a warning.
     pub fn report(&self, quota: &str, amount: i64) {
-        let counters = &self.inner.table.counters;
+        let counters = &self.inner.snapshot.table().counters;
         let counter = counters
             .iter()
             .find(|counter| counter.quota.as_str() == quota);
@@ -165,7 +155,7 @@ impl QuotaHandle {
     pub(crate) fn close(&self) -> Amounts {
         let mut reports = self.reports();
         reports.is_closed = true;
-        let counters = &self.inner.table.counters;
+        let counters = &self.inner.snapshot.table().counters;
         counters
             .iter()
             .map(|counter| {

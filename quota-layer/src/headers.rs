@@ -1,10 +1,13 @@
 //! The quota headers of requests and responses.
 
+use std::mem;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
-use quota_store::{Bound, Scope, UnixMillis};
+use quota_store::{Bound, Limit, Plan, QuotaName, Scope, UnixMillis, WindowSpan};
 use sfv::{Integer, KeyRef, ListSerializer, StringRef};
 
 use crate::{
+    charge::CounterRule,
     config::ResponsesConfig,
     status::{CounterView, QuotaState},
 };
@@ -71,18 +74,24 @@ pub(crate) struct Told<'a, I> {
     pub(crate) wait_seconds: Option<u64>,
 }
 
-/// Writes the enabled families.
+/// Writes the enabled families into headers that were [stripped](strip) of them.
 pub(crate) fn write<'a, I>(headers: &mut HeaderMap, responses: &ResponsesConfig, told: Told<'a, I>)
 where
     I: Iterator<Item = CounterView<'a>>,
 {
-    headers.reserve(EXPOSED_HEADERS.len());
+    // A copy is cheaper than as many insertions.
+    let mut ours = told.about.window.headers.clone();
     if responses.x_quota {
-        write_x_quota(headers, responses, &told.about);
+        write_x_quota(&mut ours, responses, &told.about);
     }
     if responses.ratelimit {
-        write_ratelimit(headers, responses, told);
+        write_ratelimit(&mut ours, told);
     }
+    // No name is in both, so the fewer may go to the others.
+    if headers.len() < ours.len() {
+        mem::swap(headers, &mut ours);
+    }
+    headers.extend(ours);
 }
 
 /// Says that the request was let through uncounted.
@@ -95,71 +104,122 @@ pub(crate) fn write_unavailable(headers: &mut HeaderMap, responses: &ResponsesCo
     }
 }
 
-/// Whether members may not see the numbers of this counter.
-pub(crate) fn is_hidden(responses: &ResponsesConfig, view: &CounterView<'_>) -> bool {
-    view.rule.scope == Scope::Tenant && !responses.tenant_headers
+/// Whether members may not see the numbers of counters of this scope.
+pub(crate) fn is_hidden(responses: &ResponsesConfig, scope: Scope) -> bool {
+    scope == Scope::Tenant && !responses.tenant_headers
+}
+
+/// What `X-Quota-*` say of a counter at all times; nothing where they are not enabled.
+pub(crate) fn x_quota(
+    responses: &ResponsesConfig,
+    (quota, scope, plan): (&QuotaName, Scope, &Plan),
+    limit: &Limit,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if !responses.x_quota {
+        return headers;
+    }
+    headers.insert(TYPE, text(quota.as_str()));
+    headers.insert(SCOPE, HeaderValue::from_static(scope.as_str()));
+    headers.insert(PLAN, text(plan.name.as_str()));
+    headers.insert(WINDOW, text(&limit.window.to_string()));
+    if !is_hidden(responses, scope) {
+        let value = match limit.bound {
+            Bound::AtMost(limit) => number(limit.get()),
+            Bound::Unlimited => HeaderValue::from_static("unlimited"),
+        };
+        headers.insert(LIMIT, value);
+    }
+    headers
+}
+
+/// What both families say of a counter while its window is open.
+pub(crate) fn of_window(
+    x_quota: &HeaderMap,
+    span: WindowSpan,
+    policies: Option<&HeaderValue>,
+) -> HeaderMap {
+    // Room for what changes and for what handlers say, so that copies need not grow.
+    let mut headers = HeaderMap::with_capacity(2 * EXPOSED_HEADERS.len());
+    headers.extend(x_quota.clone());
+    if let (false, Some(end)) = (x_quota.is_empty(), span.end()) {
+        headers.insert(RESET, number(end.seconds()));
+    }
+    if let Some(policies) = policies {
+        headers.insert(RATELIMIT_POLICY, policies.clone());
+    }
+    headers
 }
 
 fn write_x_quota(headers: &mut HeaderMap, responses: &ResponsesConfig, view: &CounterView<'_>) {
-    let labels = &view.rule.labels;
-    headers.insert(TYPE, labels.quota_header.clone());
-    headers.insert(SCOPE, HeaderValue::from_static(view.rule.scope.as_str()));
-    headers.insert(PLAN, labels.plan_header.clone());
-    headers.insert(WINDOW, labels.window_header.clone());
     headers.insert(STATE, HeaderValue::from_static(view.state().as_str()));
-    if let Some(end) = view.span.end() {
-        headers.insert(RESET, HeaderValue::from(end.seconds()));
-    }
-    if is_hidden(responses, view) {
+    if is_hidden(responses, view.rule.scope) {
         return;
     }
-    headers.insert(LIMIT, labels.limit_header.clone());
-    headers.insert(USED, HeaderValue::from(view.value.used.get()));
+    headers.insert(USED, number(view.value.used.get()));
     if let Some(remaining) = view.remaining() {
-        headers.insert(REMAINING, HeaderValue::from(remaining.get()));
+        headers.insert(REMAINING, number(remaining.get()));
     }
+}
+
+/// Whether the `RateLimit` fields tell of counters of this scope.
+pub(crate) fn shows_ratelimit(responses: &ResponsesConfig, scope: Scope) -> bool {
+    responses.ratelimit && !is_hidden(responses, scope)
 }
 
 /// The `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4.
 ///
 /// The draft still moves: nothing else knows its names and letters.
-fn write_ratelimit<'a, I>(headers: &mut HeaderMap, responses: &ResponsesConfig, told: Told<'a, I>)
+fn write_ratelimit<'a, I>(headers: &mut HeaderMap, told: Told<'a, I>)
 where
     I: Iterator<Item = CounterView<'a>>,
 {
-    let (mut policies, mut states) = (String::with_capacity(128), String::with_capacity(96));
+    let mut states = Vec::with_capacity(256);
     for view in told.all {
         let (Some(items), Some(left)) = (&view.rule.labels.ratelimit, view.hard_remaining()) else {
             continue;
         };
-        if is_hidden(responses, &view) {
-            continue;
+        if !states.is_empty() {
+            states.extend_from_slice(b", ");
         }
-        if !policies.is_empty() {
-            policies.push_str(", ");
-            states.push_str(", ");
-        }
-        policies.push_str(&items.policy);
-        if let Some(length) = view.length_seconds() {
-            push_parameter(&mut policies, ";w=", length);
-        }
-        states.push_str(&items.name);
-        push_parameter(&mut states, ";r=", left.get());
+        states.extend_from_slice(items.name.as_bytes());
+        push_parameter(&mut states, b";r=", left.get());
         // Units that requests in flight hold may be free again at once.
         let wait = told.wait_seconds.or_else(|| match view.denied {
             Some(QuotaState::Busy) => Some(1),
             _ => view.seconds_left(told.now),
         });
         if let Some(wait) = wait {
-            push_parameter(&mut states, ";t=", wait);
+            push_parameter(&mut states, b";t=", wait);
         }
     }
-    if !policies.is_empty()
-        && let (Ok(policy), Ok(state)) = (policies.try_into(), states.try_into())
+    // There is a policy for each state.
+    if !states.is_empty()
+        && let Ok(states) = HeaderValue::from_bytes(&states)
     {
-        headers.insert(RATELIMIT_POLICY, policy);
-        headers.insert(RATELIMIT, state);
+        headers.insert(RATELIMIT, states);
     }
+}
+
+/// `RateLimit-Policy` of these counters; `None` where there is no limit to tell.
+pub(crate) fn policies<'a>(
+    counters: impl Iterator<Item = (&'a CounterRule, &'a WindowSpan)>,
+) -> Option<HeaderValue> {
+    let mut policies = Vec::new();
+    for (rule, span) in counters {
+        let Some(items) = &rule.labels.ratelimit else {
+            continue;
+        };
+        if !policies.is_empty() {
+            policies.extend_from_slice(b", ");
+        }
+        policies.extend_from_slice(items.policy.as_bytes());
+        if let Some(length) = length_seconds(*span) {
+            push_parameter(&mut policies, b";w=", length);
+        }
+    }
+    let value = HeaderValue::from_bytes(&policies).ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 /// What the items of a counter in the `RateLimit` fields begin with, whatever the counter says.
@@ -197,9 +257,26 @@ fn key(name: &'static str) -> &'static KeyRef {
     KeyRef::constant(name)
 }
 
-fn push_parameter(text: &mut String, key: &str, number: u64) {
-    text.push_str(key);
-    text.push_str(itoa::Buffer::new().format(small(number)));
+/// The length of a window in seconds, at least one; `None` for a lifetime.
+fn length_seconds(span: WindowSpan) -> Option<u64> {
+    let length_ms = span.end()?.get() - span.start().get();
+    Some(length_ms.div_ceil(1000).max(1))
+}
+
+fn push_parameter(text: &mut Vec<u8>, key: &[u8], number: u64) {
+    text.extend_from_slice(key);
+    text.extend_from_slice(itoa::Buffer::new().format(small(number)).as_bytes());
+}
+
+/// Names and windows are plain ASCII, so this always is a header value.
+fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+/// A number as a header, in one allocation.
+fn number(number: u64) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    HeaderValue::from_str(digits.format(number)).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 /// Cut off at the largest integer of a structured field.

@@ -34,7 +34,7 @@ pub(crate) enum Identifier {
 #[derive(Debug)]
 pub(crate) enum Identified {
     Known(QuotaIdentity),
-    Refused(Refusal),
+    Refused(Unauthenticated),
     /// Keys must be fetched before this token can be judged.
     #[cfg(feature = "jwt")]
     Waiting(Arc<JwtIdentity>, Vec<u8>),
@@ -92,7 +92,7 @@ impl Identifier {
             Err(Unauthenticated::Missing) if config.anonymous != Anonymous::Reject => {
                 anonymous(config, headers, extensions)
             }
-            Err(refused) => Identified::Refused(Refusal::Unauthenticated(refused)),
+            Err(refused) => Identified::Refused(refused),
         }
     }
 }
@@ -106,25 +106,30 @@ fn anonymous(config: &IdentityConfig, headers: &HeaderMap, extensions: &Extensio
              into_make_service_with_connect_info::<SocketAddr>() or put a ClientAddress into the \
              request's extensions"
         );
-        return Identified::Refused(Refusal::Unauthenticated(Unauthenticated::Missing));
+        return Identified::Refused(Unauthenticated::Missing);
     };
     Identified::Known(QuotaIdentity::anonymous(&client))
 }
 
 impl Identified {
+    /// Whether something has to be fetched before it is known.
+    pub(crate) const fn waits(&self) -> bool {
+        !matches!(self, Self::Known(_) | Self::Refused(_))
+    }
+
     /// Who makes the request, once it is known.
     #[cfg_attr(
         not(feature = "jwt"),
         expect(clippy::unused_async, reason = "only fetching keys waits")
     )]
-    pub(crate) async fn known(self) -> Result<QuotaIdentity, Refusal> {
+    pub(crate) async fn known(&self) -> Result<QuotaIdentity, Refusal> {
         match self {
-            Self::Known(identity) => Ok(identity),
-            Self::Refused(refusal) => Err(refusal),
+            Self::Known(identity) => Ok(identity.clone()),
+            Self::Refused(refused) => Err(Refusal::Unauthenticated(*refused)),
             #[cfg(feature = "jwt")]
             Self::Waiting(jwt, token) => {
                 // Seldom needed, and large: kept out of the future of every request.
-                let identified = Box::pin(jwt.identify_token(&token)).await;
+                let identified = Box::pin(jwt.identify_token(token)).await;
                 identified.map_err(|failure| match failure {
                     IdentifyFailure::Unauthenticated(refused) => Refusal::Unauthenticated(refused),
                     IdentifyFailure::Unavailable => Refusal::Unavailable {

@@ -70,6 +70,8 @@ struct Inner {
     origin: Origin,
     // What the counters are found by, made once; `None` while an id is empty.
     requester: Option<Requester>,
+    // Looked for once.
+    has_stray_nul: bool,
 }
 
 /// Where the user's id comes from.
@@ -153,9 +155,7 @@ impl QuotaIdentity {
     /// [`InvalidIdentity`] where an id is empty or longer than `max_id_bytes`.
     pub fn check(&self, max_id_bytes: usize) -> Result<&Requester, InvalidIdentity> {
         let tenant_bytes = self.tenant().map(str::len);
-        let has_nul = |id: &str| id.contains('\0');
-        let is_named = self.0.origin == Origin::Named;
-        if is_named && has_nul(self.user()) || self.tenant().is_some_and(has_nul) {
+        if self.0.has_stray_nul {
             return Err(InvalidIdentity::Nul);
         }
         if self.user().len() > max_id_bytes {
@@ -173,6 +173,7 @@ impl QuotaIdentity {
         let mut inner = Arc::unwrap_or_clone(self.0);
         change(&mut inner);
         inner.requester = requester(&inner.user, inner.tenant.as_deref());
+        inner.has_stray_nul = has_stray_nul(&inner);
         Self(Arc::new(inner))
     }
 }
@@ -215,6 +216,13 @@ impl InvalidIdentity {
             Self::TenantTooLong => "the tenant is too long",
         }
     }
+}
+
+/// Whether an id holds a NUL that only ids of anonymous clients begin with.
+fn has_stray_nul(inner: &Inner) -> bool {
+    let has_nul = |id: &str| id.contains('\0');
+    let is_named = inner.origin == Origin::Named;
+    is_named && has_nul(&inner.user) || inner.tenant.as_deref().is_some_and(has_nul)
 }
 
 fn requester(user: &str, tenant: Option<&str>) -> Option<Requester> {

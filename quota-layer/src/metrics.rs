@@ -121,7 +121,8 @@ pub(crate) struct LayerMetrics {
 }
 
 impl LayerMetrics {
-    /// Begins to measure what the layer itself does for a request.
+    /// Begins to measure what the layer itself does for a request: admission, and settling where
+    /// that waits.
     pub(crate) fn stopwatch(&self) -> Stopwatch<'_> {
         Stopwatch {
             metrics: self,

@@ -96,8 +96,8 @@ fn user_plan(
     assigned: &Assigned,
 ) -> Result<PlanIndex, Refusal> {
     // Nothing but the configuration says which plan clients without a token have.
-    if let (true, Anonymous::Plan(plan)) =
-        (requester.user.is_anonymous(), &config.identity.anonymous)
+    if let Anonymous::Plan(plan) = &config.identity.anonymous
+        && requester.user.is_anonymous()
         && let Some(index) = find(config, plan.as_str())
     {
         return Ok(index);

@@ -360,7 +360,7 @@ impl Refusal {
 
 impl Denial {
     fn problem<'a>(&self, responses: &'a ResponsesConfig) -> QuotaProblem<'a> {
-        let shown = |view: &CounterView<'_>| !headers::is_hidden(responses, view);
+        let shown = |view: &CounterView<'_>| !headers::is_hidden(responses, view.rule.scope);
         QuotaProblem {
             violated_policies: self.violated(),
             requested: self.requested(),

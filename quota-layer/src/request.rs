@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Extensions, Request};
 
 use crate::{handle::QuotaHandle, route::Target, shared::Shared};
 
@@ -25,28 +25,40 @@ pub(crate) fn mark<B>(shared: &Arc<Shared>, request: &mut Request<B>, handle: Qu
 }
 
 /// What the rules are compared with.
-#[cfg(feature = "axum")]
 pub(crate) fn target<B>(request: &Request<B>) -> Target<'_> {
-    use axum::extract::{MatchedPath, OriginalUri};
-
     let extensions = request.extensions();
-    // A nest takes its prefix off the URI; the template and the original one keep it.
-    let original = extensions.get::<OriginalUri>();
     Target {
         method: request.method(),
-        template: extensions.get::<MatchedPath>().map(MatchedPath::as_str),
-        path: original.map_or_else(|| request.uri().path(), |uri| uri.path()),
+        template: template(extensions),
+        path: request.uri().path(),
+        extensions,
     }
 }
 
-/// What the rules are compared with.
+/// What the router matched.
+#[cfg(feature = "axum")]
+fn template(extensions: &Extensions) -> Option<&str> {
+    let matched = extensions.get::<axum::extract::MatchedPath>();
+    matched.map(axum::extract::MatchedPath::as_str)
+}
+
+/// What the router matched.
 #[cfg(not(feature = "axum"))]
-pub(crate) fn target<B>(request: &Request<B>) -> Target<'_> {
-    Target {
-        method: request.method(),
-        template: None,
-        path: request.uri().path(),
-    }
+fn template(_: &Extensions) -> Option<&str> {
+    None
+}
+
+/// The path as the client sent it: a nest takes its prefix off the URI.
+#[cfg(feature = "axum")]
+pub(crate) fn original_path<'a>(path: &'a str, extensions: &'a Extensions) -> &'a str {
+    let original = extensions.get::<axum::extract::OriginalUri>();
+    original.map_or(path, |uri| uri.path())
+}
+
+/// The path as the client sent it.
+#[cfg(not(feature = "axum"))]
+pub(crate) fn original_path<'a>(path: &'a str, _: &'a Extensions) -> &'a str {
+    path
 }
 
 /// The host that the client asked: of the URI with HTTP/2, of the header with HTTP/1.

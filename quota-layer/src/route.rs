@@ -3,13 +3,13 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::Method;
+use http::{Extensions, Method};
 
 use self::{
     path::{EscapedSlash, decoded_segments},
     pattern::Pattern,
 };
-use crate::config::Methods;
+use crate::{config::Methods, request};
 
 mod path;
 mod pattern;
@@ -23,8 +23,17 @@ pub(crate) struct Target<'a> {
     pub(crate) method: &'a Method,
     /// What the router matched, with the prefix of its nests.
     pub(crate) template: Option<&'a str>,
-    /// The path as the client sent it.
+    /// The path as this service sees it.
     pub(crate) path: &'a str,
+    /// Where the original path is, which a covered template does not need.
+    pub(crate) extensions: &'a Extensions,
+}
+
+impl<'a> Target<'a> {
+    /// The path as the client sent it.
+    pub(crate) fn original_path(self) -> &'a str {
+        request::original_path(self.path, self.extensions)
+    }
 }
 
 /// What was found.
@@ -53,9 +62,15 @@ pub(crate) struct RouteTable {
     charged: Vec<bool>,
     by_method: HashMap<Method, PathIndex>,
     other_methods: PathIndex,
-    // They come from the application's own router, so a fast hash does.
-    templates: ArcSwap<HashMap<Arc<str>, Arc<[Candidate]>, foldhash::fast::RandomState>>,
+    /// Of the templates that rules repeat word by word, as most do.
+    repeated: Templates,
+    /// Of those that were met.
+    met: ArcSwap<Templates>,
 }
+
+/// What may apply to each of the router's templates. They come from the application itself, so a
+/// fast hash does.
+type Templates = HashMap<Arc<str>, Arc<[Candidate]>, foldhash::fast::RandomState>;
 
 /// An entry that may apply to a router's template.
 #[derive(Clone, Copy, Debug)]
@@ -100,11 +115,13 @@ impl RouteTable {
         patterns: impl Iterator<Item = (&'a Methods, &'a str, usize)>,
         charged: Vec<bool>,
     ) -> Self {
+        let patterns: Vec<(&Methods, &str, usize)> = patterns.collect();
         let mut entries: Vec<Entry> = patterns
+            .iter()
             .map(|(methods, path, rule)| Entry {
                 pattern: Pattern::parse(path),
-                methods: methods.clone(),
-                rule,
+                methods: Methods::clone(methods),
+                rule: *rule,
             })
             .collect();
         entries.sort_by(|a, b| a.pattern.by_specificity(&b.pattern));
@@ -124,12 +141,17 @@ impl RouteTable {
         let other_methods = PathIndex::new(&entries, |methods| {
             matches!(methods, Methods::Any).then_some(MethodMatch::Any)
         });
+        let repeated = patterns
+            .iter()
+            .map(|(_, path, _)| (Arc::from(*path), candidates(&entries, path)))
+            .collect();
         Self {
             entries,
             charged,
             by_method,
             other_methods,
-            templates: ArcSwap::default(),
+            repeated,
+            met: ArcSwap::default(),
         }
     }
 
@@ -142,37 +164,22 @@ impl RouteTable {
     }
 
     fn find_by_template(&self, template: &str, target: Target<'_>) -> Found {
-        let known = self.templates.load();
-        if let Some(candidates) = known.get(template) {
+        if let Some(candidates) = self.repeated.get(template) {
             return self.first_that_applies(candidates, template, target);
         }
-        let candidates = self.candidates_of(template);
-        if known.len() < MAX_TEMPLATES {
-            self.templates.rcu(|templates| {
-                let mut templates = HashMap::clone(templates);
-                templates.insert(template.into(), Arc::clone(&candidates));
-                templates
+        let met = self.met.load();
+        if let Some(candidates) = met.get(template) {
+            return self.first_that_applies(candidates, template, target);
+        }
+        let candidates = candidates(&self.entries, template);
+        if met.len() < MAX_TEMPLATES {
+            self.met.rcu(|met| {
+                let mut met = HashMap::clone(met);
+                met.insert(template.into(), Arc::clone(&candidates));
+                met
             });
         }
         self.first_that_applies(&candidates, template, target)
-    }
-
-    fn candidates_of(&self, template: &str) -> Arc<[Candidate]> {
-        let template = Pattern::parse(template);
-        let test = |pattern: &Pattern| {
-            if pattern.covers(&template) {
-                Some(Test::Covered)
-            } else {
-                pattern.overlaps(&template).then_some(Test::Path)
-            }
-        };
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(entry, Entry { pattern, .. })| {
-                test(pattern).map(|test| Candidate { entry, test })
-            })
-            .collect()
     }
 
     /// The most specific candidate, and of those of one shape the one that names the method best.
@@ -193,9 +200,9 @@ impl RouteTable {
                 continue;
             };
             let applies = candidate.test == Test::Covered
-                || entry
-                    .pattern
-                    .matches(segments.get_or_insert_with(|| routed(template, target.path)));
+                || entry.pattern.matches(
+                    segments.get_or_insert_with(|| routed(template, target.original_path())),
+                );
             if applies && best.is_none_or(|(best, _)| method < best) {
                 best = Some((method, entry));
             }
@@ -208,10 +215,11 @@ impl RouteTable {
             .by_method
             .get(target.method)
             .unwrap_or(&self.other_methods);
-        let found = index.find(target.path);
+        let path = target.original_path();
+        let found = index.find(path);
         // Servers differ in what they take an escaped slash for, so both count.
         let slips_past = |escaped_slash| {
-            path::normalized(target.path, escaped_slash)
+            path::normalized(path, escaped_slash)
                 .and_then(|normal| index.find(&normal))
                 .map(|meant| self.entries[meant].rule)
                 .is_some_and(|meant| {
@@ -226,6 +234,25 @@ impl RouteTable {
             Found::Rule(self.entries[entry].rule)
         })
     }
+}
+
+/// The entries that may apply to a router's template.
+fn candidates(entries: &[Entry], template: &str) -> Arc<[Candidate]> {
+    let template = Pattern::parse(template);
+    let test = |pattern: &Pattern| {
+        if pattern.covers(&template) {
+            Some(Test::Covered)
+        } else {
+            pattern.overlaps(&template).then_some(Test::Path)
+        }
+    };
+    entries
+        .iter()
+        .enumerate()
+        .filter_map(|(entry, Entry { pattern, .. })| {
+            test(pattern).map(|test| Candidate { entry, test })
+        })
+        .collect()
 }
 
 /// The parts of a path as a router that matched `template` saw them.

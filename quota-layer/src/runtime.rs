@@ -67,9 +67,23 @@ impl Runtime {
         }
     }
 
+    /// The rule that a request falls under.
+    pub(crate) fn find(&self, target: Target<'_>) -> Found {
+        self.routes.find(target)
+    }
+
+    /// Whether nothing at all is to be done for such a request.
+    pub(crate) fn is_exempt(&self, found: Found) -> bool {
+        match found {
+            Found::Rule(rule) => self.config.rules[rule].action == RuleAction::Exempt,
+            Found::Unmatched => self.config.unmatched == Unmatched::Pass,
+            Found::Misspelled => false,
+        }
+    }
+
     /// What becomes of a request.
-    pub(crate) fn ruling(&self, target: Target<'_>) -> Ruling {
-        match self.routes.find(target) {
+    pub(crate) fn ruling(&self, found: Found, target: Target<'_>) -> Ruling {
+        match found {
             Found::Rule(rule) => match self.config.rules[rule].action {
                 RuleAction::Exempt => Ruling::Pass,
                 RuleAction::Charge(_) => Ruling::Charge(rule),
@@ -95,7 +109,7 @@ impl Runtime {
     }
 
     fn warn_once(&self, target: Target<'_>) {
-        let route = target.template.unwrap_or(target.path);
+        let route = target.template.unwrap_or(target.original_path());
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.contains(route) || warned.len() >= MAX_WARNED {
             return;

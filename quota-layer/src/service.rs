@@ -13,7 +13,7 @@ use quota_store::ReservationId;
 use tower_service::Service;
 
 use crate::{
-    admit::{Refused, admission},
+    admit::{Incoming, Refused},
     body::ResponseBody,
     future::{ResponseFuture, Turned},
     headers,
@@ -51,34 +51,62 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if request::is_charged_by(&self.shared, &request) {
-            return ResponseFuture::passing(self.inner.call(request));
-        }
-        let runtime = self.shared.runtime.load();
-        let refusal = match runtime.ruling(request::target(&request)) {
-            Ruling::Pass => return ResponseFuture::passing(self.inner.call(request)),
-            Ruling::Charge(rule) => {
-                let runtime = Arc::clone(&runtime);
+        match Course::of(&self.shared, &request) {
+            Course::Pass => ResponseFuture::passing(self.inner.call(request)),
+            Course::Charge { runtime, rule } => {
                 // The instance that reported ready must take the call; a fresh clone has not
                 // been polled.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                return self.charge(ready, request, runtime, rule);
+                self.charge(ready, request, runtime, rule)
+            }
+            Course::Refuse(turned) => {
+                let form = Form::of(request.headers());
+                ResponseFuture::refused(turned, form)
+            }
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Course {
+    Pass,
+    Charge {
+        runtime: RequestRuntime,
+        rule: usize,
+    },
+    Refuse(Turned),
+}
+
+impl Course {
+    fn of<ReqBody>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Self {
+        let runtime = shared.runtime.load();
+        let target = request::target(request);
+        let found = runtime.find(target);
+        if runtime.is_exempt(found) || request::is_charged_by(shared, request) {
+            return Self::Pass;
+        }
+        let refusal = match runtime.ruling(found, target) {
+            Ruling::Pass => return Self::Pass,
+            Ruling::Charge(rule) => {
+                let runtime = Arc::clone(&runtime);
+                return Self::Charge { runtime, rule };
             }
             Ruling::Unmatched => Refusal::Unmatched,
             Ruling::Misspelled => Refusal::Misspelled,
         };
-        let runtime = Arc::clone(&runtime);
         let refused = Refused {
-            attempt: ReservationId::generate(self.shared.store.now()),
+            attempt: ReservationId::generate(shared.store.now()),
             refusal,
         };
-        let form = Form::of(request.headers());
-        ResponseFuture::refused(Turned { refused, runtime }, form)
+        let runtime = Arc::clone(&runtime);
+        Self::Refuse(Turned { refused, runtime })
     }
 }
 
 impl<S> QuotaService<S> {
+    // Apart, so that requests that pass do not make room for what it needs.
+    #[inline(never)]
     fn charge<ReqBody>(
         &self,
         ready: S,
@@ -90,14 +118,18 @@ impl<S> QuotaService<S> {
         S: Service<Request<ReqBody>>,
     {
         headers::strip(request.headers_mut(), &runtime.config.responses);
-        let form = Form::of(request.headers());
         let identified = runtime.identifier.identify(
             &runtime.config.identity,
             request.headers(),
             request.extensions(),
             request::host(&request),
         );
-        let admission = admission(Arc::clone(&self.shared), runtime, rule, identified);
-        ResponseFuture::admitting(ready, request, Box::pin(admission), form)
+        let incoming = Incoming {
+            shared: Arc::clone(&self.shared),
+            runtime,
+            rule,
+            identified,
+        };
+        ResponseFuture::starting(ready, request, incoming)
     }
 }

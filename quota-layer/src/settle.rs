@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use futures_util::FutureExt;
+use http::{HeaderMap, Response, StatusCode};
 use quota_store::{Amounts, CounterValues, Settled, UnixMillis};
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     config::Settle,
     handle::QuotaHandle,
     headers::{self, Told},
-    identity::QuotaIdentity,
     logs,
     metrics::Outcome,
     runtime::{RequestRuntime, rule_name},
@@ -38,10 +38,19 @@ pub(crate) enum Ending {
     Failed,
 }
 
-/// A request that is settled, and what the headers of its response tell.
+impl Ending {
+    pub(crate) fn of<B, E>(answer: &Result<Response<B>, E>) -> Self {
+        answer
+            .as_ref()
+            .map_or(Self::Failed, |response| Self::Answered(response.status()))
+    }
+}
+
+/// What the headers of a settled request tell.
 #[derive(Debug)]
 pub(crate) struct Tell {
-    charge: Box<Charge>,
+    /// The counters after it; none where it passed uncounted.
+    values: CounterValues,
     /// The store's time.
     now: UnixMillis,
 }
@@ -51,20 +60,19 @@ impl Charge {
         shared: Arc<Shared>,
         runtime: RequestRuntime,
         rule: usize,
-        identity: QuotaIdentity,
         admitted: Admitted,
     ) -> Self {
         // What passes uncounted was counted as such when it was let through.
-        let (snapshot, outcome) = match &admitted.passage {
-            Passage::Held { snapshot, .. } => (Some(snapshot.clone()), Some(Outcome::Released)),
-            Passage::LetThrough(_) => (None, None),
+        let outcome = match &admitted.passage {
+            Passage::Held(_) => Some(Outcome::Released),
+            Passage::LetThrough(_) => None,
         };
-        let handle = QuotaHandle::new(identity, Arc::clone(&admitted.table), snapshot);
+        let handle = QuotaHandle::new(admitted.identity, admitted.snapshot);
         Self {
             shared,
             runtime,
             rule,
-            tally: Tally::new(admitted.table, handle, outcome),
+            tally: Tally::new(handle, outcome),
             passage: admitted.passage,
         }
     }
@@ -73,37 +81,57 @@ impl Charge {
         self.tally.handle()
     }
 
+    /// Settles where nothing is waited for; asked in place, its future is never moved.
+    ///
+    /// It is not measured: reading clocks would be a good part of what it takes.
+    pub(crate) fn settle_now(&mut self, ending: Ending) -> Option<Tell> {
+        if self.shared.store.never_waits() {
+            self.settle(ending).now_or_never()
+        } else {
+            None
+        }
+    }
+
     /// Commits after a success, releases after anything else.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any point after the first poll, the settling goes on.
-    pub(crate) async fn settle(mut self: Box<Self>, ending: Ending) -> Tell {
+    /// Dropped at any point after the first poll, the settling goes on; so it does when this is
+    /// called again.
+    pub(crate) async fn settle(&mut self, ending: Ending) -> Tell {
         let rule = &self.runtime.config.rules[self.rule];
         let is_success = match ending {
             Ending::Answered(status) => rule.success.contains(status.as_u16()),
             Ending::Failed => false,
         };
         // Nothing that is reported from here on is charged.
-        let amounts = self.tally.handle().close();
-        if is_success {
-            self.commit(amounts).await;
+        let amounts = self.tally.close();
+        let values = if is_success {
+            self.commit(amounts).await
         } else {
-            self.release().await;
-        }
+            self.release().await
+        };
         let now = self.shared.store.now();
-        Tell { charge: self, now }
+        Tell { values, now }
     }
 
-    async fn commit(&mut self, amounts: Amounts) {
-        let _stopwatch = self.shared.metrics.stopwatch();
-        let (guard, snapshot) = match &mut self.passage {
-            Passage::Held { guard, snapshot } => (guard, snapshot),
+    /// The same for a future that owns it.
+    pub(crate) async fn settled(mut self: Box<Self>, ending: Ending) -> (Box<Self>, Tell) {
+        let shared = Arc::clone(&self.shared);
+        let stopwatch = shared.metrics.stopwatch();
+        let tell = self.settle(ending).await;
+        drop(stopwatch);
+        (self, tell)
+    }
+
+    async fn commit(&mut self, amounts: Amounts) -> CounterValues {
+        let guard = match &mut self.passage {
+            Passage::Held(guard) => guard,
             Passage::LetThrough(through) => {
                 if let Some(ticket) = through.ticket.take() {
                     ticket.commit(&amounts);
                 }
-                return;
+                return CounterValues::new();
             }
         };
         let attempt = guard.attempt();
@@ -111,13 +139,13 @@ impl Charge {
         self.tally.charged(Outcome::Committed, &amounts);
         let settled = match self.runtime.config.settle(self.rule) {
             Settle::Background => {
-                guard.commit_later(amounts.clone()).await;
+                guard.commit_later(Amounts::from_slice(&amounts)).await;
                 None
             }
             // What is not acknowledged is sent again by the settler until it is.
-            Settle::BeforeResponse => guard.commit(&self.shared.store, amounts.clone()).await.ok(),
+            Settle::BeforeResponse => guard.commit(Amounts::from_slice(&amounts)).await.ok(),
         };
-        snapshot.values = match settled {
+        let values = match settled {
             Some(Settled::Done(values)) => values,
             Some(Settled::Late(values)) => {
                 self.tally.charged(Outcome::Late, &amounts);
@@ -129,24 +157,26 @@ impl Charge {
                     target: "quota::commit",
                     "a request ran for longer than the store remembers it, and was not charged"
                 );
-                expected(snapshot, None)
+                expected(self.tally.handle().snapshot(), None)
             }
-            Some(Settled::Already) | None => expected(snapshot, Some(&amounts)),
+            Some(Settled::Already) | None => {
+                expected(self.tally.handle().snapshot(), Some(&amounts))
+            }
         };
         if let Some(attempt) = attempt {
             let rule = || rule_name(&self.runtime.config, self.rule);
             logs::committed(attempt, rule, &amounts);
         }
+        values
     }
 
-    async fn release(&mut self) {
-        let _stopwatch = self.shared.metrics.stopwatch();
-        let (guard, snapshot) = match &mut self.passage {
-            Passage::Held { guard, snapshot } => (guard, snapshot),
+    async fn release(&mut self) -> CounterValues {
+        let guard = match &mut self.passage {
+            Passage::Held(guard) => guard,
             Passage::LetThrough(through) => {
                 // A ticket that is dropped gives its units back.
                 drop(through.ticket.take());
-                return;
+                return CounterValues::new();
             }
         };
         let settled = match self.runtime.config.settle(self.rule) {
@@ -154,18 +184,40 @@ impl Charge {
                 guard.hand_over();
                 None
             }
-            Settle::BeforeResponse => guard.release(&self.shared.store).await.ok(),
+            Settle::BeforeResponse => guard.release().await.ok(),
         };
-        snapshot.values = match settled {
+        match settled {
             Some(Settled::Done(values) | Settled::Late(values)) => values,
-            Some(Settled::Already | Settled::TooOld) | None => expected(snapshot, None),
-        };
+            Some(Settled::Already | Settled::TooOld) | None => {
+                expected(self.tally.handle().snapshot(), None)
+            }
+        }
+    }
+
+    /// Writes the headers of the response, in place of whatever the handler said there.
+    pub(crate) fn tell(&self, tell: &Tell, response: &mut HeaderMap) {
+        let responses = &self.runtime.config.responses;
+        headers::strip(response, responses);
+        if let Passage::LetThrough(_) = self.passage {
+            return headers::write_unavailable(response, responses);
+        }
+        let snapshot = self.tally.handle().snapshot();
+        let views = || snapshot.views_of(&tell.values);
+        if let Some(about) = closest(views()) {
+            let told = Told {
+                about,
+                all: views(),
+                now: tell.now,
+                wait_seconds: None,
+            };
+            headers::write(response, responses, told);
+        }
     }
 }
 
 /// The counters as they will be once `charged`, or nothing, is.
 fn expected(snapshot: &Snapshot, charged: Option<&Amounts>) -> CounterValues {
-    let counters = snapshot.values.iter().zip(&snapshot.table.counters);
+    let counters = snapshot.values.iter().zip(&snapshot.table().counters);
     counters
         .enumerate()
         .map(|(place, (value, counter))| {
@@ -177,24 +229,4 @@ fn expected(snapshot: &Snapshot, charged: Option<&Amounts>) -> CounterValues {
             value
         })
         .collect()
-}
-
-impl Tell {
-    /// Writes the headers of the response, in place of whatever the handler said there.
-    pub(crate) fn write(&self, response: &mut HeaderMap) {
-        let responses = &self.charge.runtime.config.responses;
-        headers::strip(response, responses);
-        let Passage::Held { snapshot, .. } = &self.charge.passage else {
-            return headers::write_unavailable(response, responses);
-        };
-        if let Some(about) = closest(snapshot.views()) {
-            let told = Told {
-                about,
-                all: snapshot.views(),
-                now: self.now,
-                wait_seconds: None,
-            };
-            headers::write(response, responses, told);
-        }
-    }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use quota_store::{Amount, Bound, CounterValue, CounterValues, UnixMillis, WindowSpan};
+use quota_store::{Amount, Bound, CounterValue, CounterValues, UnixMillis};
 use serde::Serialize;
 
-use crate::charge::{ChargeTable, CounterRule};
+use crate::charge::{ChargeTable, CounterRule, OpenWindow, Windows};
 
 /// How a counter, or a request, stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -88,7 +88,7 @@ pub struct QuotaStatus {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CounterView<'a> {
     pub(crate) rule: &'a CounterRule,
-    pub(crate) span: WindowSpan,
+    pub(crate) window: &'a OpenWindow,
     pub(crate) value: CounterValue,
     /// Overrides what the numbers say, for a counter that denied.
     pub(crate) denied: Option<QuotaState>,
@@ -162,23 +162,15 @@ impl CounterView<'_> {
     }
 
     fn length_ms(&self) -> u64 {
-        self.span
-            .end()
-            .map_or(u64::MAX, |end| end.get() - self.span.start().get())
-    }
-
-    /// The length of the window in seconds, at least one; `None` for a lifetime.
-    pub(crate) fn length_seconds(&self) -> Option<u64> {
-        self.span
-            .end()
-            .map(|end| (end.get() - self.span.start().get()).div_ceil(1000).max(1))
+        let span = self.window.span;
+        span.end()
+            .map_or(u64::MAX, |end| end.get() - span.start().get())
     }
 
     /// Seconds until the window ends, rounded up, at least one; `None` for a lifetime.
     pub(crate) fn seconds_left(&self, now: UnixMillis) -> Option<u64> {
-        self.span
-            .end()
-            .map(|end| end.get().saturating_sub(now.get()).div_ceil(1000).max(1))
+        let end = self.window.span.end();
+        end.map(|end| end.get().saturating_sub(now.get()).div_ceil(1000).max(1))
     }
 
     pub(crate) fn status(&self) -> QuotaStatus {
@@ -200,7 +192,7 @@ impl CounterView<'_> {
             state: self.state(),
             warning_level: limit.and_then(|limit| self.warning_level(limit)),
             in_grace: self.state_by_numbers() == QuotaState::Grace,
-            resets_at: self.span.end().and_then(rfc3339),
+            resets_at: self.window.span.end().and_then(rfc3339),
         }
     }
 
@@ -236,21 +228,30 @@ fn rfc3339(instant: UnixMillis) -> Option<String> {
 /// The counters of one request, as they stood at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) table: Arc<ChargeTable>,
-    pub(crate) spans: smallvec::SmallVec<[WindowSpan; 3]>,
+    pub(crate) windows: Arc<Windows>,
     pub(crate) values: CounterValues,
 }
 
 impl Snapshot {
+    pub(crate) fn table(&self) -> &ChargeTable {
+        &self.windows.table
+    }
+
     pub(crate) fn views(&self) -> impl Iterator<Item = CounterView<'_>> {
-        self.table
-            .counters
-            .iter()
-            .zip(&self.spans)
-            .zip(&self.values)
-            .map(|((rule, span), value)| CounterView {
+        self.views_of(&self.values)
+    }
+
+    /// The same counters with other values.
+    pub(crate) fn views_of<'a>(
+        &'a self,
+        values: &'a [CounterValue],
+    ) -> impl Iterator<Item = CounterView<'a>> {
+        let counters = self.table().counters.iter().zip(&self.windows.open);
+        counters
+            .zip(values)
+            .map(|((rule, window), value)| CounterView {
                 rule,
-                span: *span,
+                window,
                 value: *value,
                 denied: None,
             })

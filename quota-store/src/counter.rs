@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
     Administered, Commit, Correction, CounterKey, CounterValue, Decision, Operation, Renewed,
@@ -40,6 +40,12 @@ pub mod redis;
 /// A future that is dropped may have taken effect, and may still. After a dropped or failed
 /// `reserve` the caller aborts the reservation; the other operations are sent again.
 pub trait CounterStore: Send + Sync + 'static {
+    /// Whether every future of this store is ready when it is first polled.
+    ///
+    /// Then nothing is allocated for one, and nobody prepares to wait. A store that says so and
+    /// waits all the same is asked again; it loses time, and nothing else.
+    const NEVER_WAITS: bool = false;
+
     /// The store's present time, as far as it is known without asking it.
     fn now(&self) -> UnixMillis;
 
@@ -102,6 +108,8 @@ pub trait CounterStore: Send + Sync + 'static {
 /// Import it where stores are behind pointers only: beside [`CounterStore`] calls on a store are
 /// ambiguous.
 pub trait DynCounterStore: Send + Sync + 'static {
+    /// See [`CounterStore::NEVER_WAITS`].
+    fn never_waits(&self) -> bool;
     /// See [`CounterStore::now`].
     fn now(&self) -> UnixMillis;
     /// See [`CounterStore::reserve`].
@@ -143,9 +151,33 @@ pub trait DynCounterStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Administered, StoreError>>;
     /// See [`CounterStore::check`].
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// [`reserve`](Self::reserve) of a store that never waits; `None` where it was not asked.
+    fn reserve_now(
+        &self,
+        request: &Arc<Reserve>,
+        sends: Sends,
+    ) -> Option<Result<Decision, StoreError>>;
+    /// [`commit`](Self::commit) of a store that never waits; `None` where it was not asked.
+    fn commit_now(&self, commit: &Commit) -> Option<Result<Settled, StoreError>>;
+    /// [`release`](Self::release) of a store that never waits; `None` where it was not asked.
+    fn release_now(&self, reservation: &Reservation) -> Option<Result<Settled, StoreError>>;
+}
+
+/// The answer of a store that never waits.
+fn now<C: CounterStore, F: Future>(call: impl FnOnce() -> F) -> Option<F::Output> {
+    if C::NEVER_WAITS {
+        call().now_or_never()
+    } else {
+        None
+    }
 }
 
 impl<C: CounterStore> DynCounterStore for C {
+    fn never_waits(&self) -> bool {
+        C::NEVER_WAITS
+    }
+
     fn now(&self) -> UnixMillis {
         CounterStore::now(self)
     }
@@ -207,5 +239,21 @@ impl<C: CounterStore> DynCounterStore for C {
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(CounterStore::check(self))
+    }
+
+    fn reserve_now(
+        &self,
+        request: &Arc<Reserve>,
+        sends: Sends,
+    ) -> Option<Result<Decision, StoreError>> {
+        now::<C, _>(|| CounterStore::reserve(self, request, sends))
+    }
+
+    fn commit_now(&self, commit: &Commit) -> Option<Result<Settled, StoreError>> {
+        now::<C, _>(|| CounterStore::commit(self, commit))
+    }
+
+    fn release_now(&self, reservation: &Reservation) -> Option<Result<Settled, StoreError>> {
+        now::<C, _>(|| CounterStore::release(self, reservation))
     }
 }

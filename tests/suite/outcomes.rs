@@ -211,6 +211,19 @@ async fn a_body_that_is_dropped_unread_stays_charged(store: Store) {
     assert_eq!(counted(&layered).await, (1, 0));
 }
 
+/// So there is no other moment at which a client could leave than while the handler runs.
+#[tokio::test]
+async fn a_store_in_memory_lets_a_request_be_done_in_one_poll() {
+    let layered = layered(Store::Memory, CONFIG).await;
+    for (code, charged) in [(200, (1, 0)), (500, (1, 0))] {
+        let inner = Answers::new(StatusCode::from_u16(code).unwrap(), "body");
+        let service = layered.quota.layer(inner);
+        let answer = service.oneshot(get("/", "alice")).now_or_never();
+        assert_eq!(answer.unwrap().unwrap().status(), code);
+        assert_eq!(counted(&layered).await, charged);
+    }
+}
+
 on_both_stores!(
     exactly_a_2xx_is_charged,
     a_rule_may_call_other_statuses_a_success,

@@ -48,7 +48,7 @@ fn denied(denial: &Denial, responses: &ResponsesConfig) -> String {
     let Some(view) = denial.about() else {
         return String::new();
     };
-    if headers::is_hidden(responses, &view) {
+    if headers::is_hidden(responses, view.rule.scope) {
         return format!(
             "{} of your organisation is used up.",
             view.rule.labels.title
@@ -101,7 +101,7 @@ fn used_up(view: &CounterView<'_>) -> String {
         Amount::ONE => String::new(),
         amount => format!(" This request asks for {amount}."),
     };
-    let more = view.span.end().map_or_else(String::new, |end| {
+    let more = view.window.span.end().map_or_else(String::new, |end| {
         format!(" More on {}.", local_time(end, &view.rule.plan.timezone))
     });
     format!("{who} used {used} of {limit} {units} {within}{grace}.{asked}{more}")

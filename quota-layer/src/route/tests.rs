@@ -27,6 +27,7 @@ fn check(rules: &[&str], method: &str, template: Option<&str>, path: &str, expec
         method: &method.parse().unwrap(),
         template,
         path,
+        extensions: &Extensions::new(),
     };
     assert_eq!(table.find(target), expected, "{method} {template:?} {path}");
     // A second time from what was remembered.

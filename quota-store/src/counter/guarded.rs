@@ -1,8 +1,6 @@
 //! One wrapper around any store: time-outs, a breaker, and what happens while the store is down.
 
-use std::{error::Error, fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
-
-use futures_util::{FutureExt, future::BoxFuture};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Administered, Amount, Commit, Correction, CounterKey, CounterValue, Decision, DynCounterStore,
@@ -10,12 +8,13 @@ use crate::{
     StoreErrorKind, UnixMillis,
 };
 
+mod ask;
 mod breaker;
 mod local;
 #[cfg(test)]
 mod tests;
 
-use breaker::{Breaker, Ending, Permit, Stage, monotonic_now};
+use breaker::Breaker;
 use local::{Budget, Wanted};
 
 pub use breaker::BreakerState;
@@ -145,11 +144,6 @@ impl fmt::Debug for GuardedStore {
     }
 }
 
-/// The breaker is open.
-#[derive(Debug, thiserror::Error)]
-#[error("the breaker is open; it tries the store again within two and a half seconds")]
-struct LeftAlone;
-
 impl GuardedStore {
     /// Guards a store.
     #[must_use]
@@ -169,6 +163,13 @@ impl GuardedStore {
         self.breaker.state()
     }
 
+    /// Whether every answer is there at once. See
+    /// [`CounterStore::NEVER_WAITS`](crate::CounterStore::NEVER_WAITS).
+    #[must_use]
+    pub fn never_waits(&self) -> bool {
+        self.store.never_waits()
+    }
+
     /// The store's present time, as far as it is known without asking it.
     #[must_use]
     pub fn now(&self) -> UnixMillis {
@@ -184,7 +185,11 @@ impl GuardedStore {
     ///
     /// Dropped, it may have taken effect, and may still: abort the request.
     pub async fn reserve(&self, request: &Arc<Reserve>, on_failure: OnStoreFailure) -> Admission {
-        let asked = self.ask("reserve", |store| store.reserve(request, Sends::Once));
+        let asked = self.ask_at_once(
+            "reserve",
+            |store| store.reserve_now(request, Sends::Once),
+            |store| store.reserve(request, Sends::Once),
+        );
         match asked.await {
             Ok(decision) => Admission::Decided(decision),
             Err(error) => self.without_store(request, on_failure, &error),
@@ -257,13 +262,22 @@ impl GuardedStore {
 impl GuardedStore {
     /// See [`CounterStore::commit`](crate::CounterStore::commit).
     pub async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
-        self.ask("commit", |store| store.commit(commit)).await
+        self.ask_at_once(
+            "commit",
+            |store| store.commit_now(commit),
+            |store| store.commit(commit),
+        )
+        .await
     }
 
     /// See [`CounterStore::release`](crate::CounterStore::release).
     pub async fn release(&self, reservation: &Reservation) -> Result<Settled, StoreError> {
-        self.ask("release", |store| store.release(reservation))
-            .await
+        self.ask_at_once(
+            "release",
+            |store| store.release_now(reservation),
+            |store| store.release(reservation),
+        )
+        .await
     }
 
     /// See [`CounterStore::abort`](crate::CounterStore::abort).
@@ -300,81 +314,5 @@ impl GuardedStore {
     /// See [`CounterStore::check`](crate::CounterStore::check).
     pub async fn check(&self) -> Result<(), StoreError> {
         self.ask("check", |store| store.check()).await
-    }
-
-    async fn ask<'a, T>(
-        &'a self,
-        op: &'static str,
-        call: impl FnOnce(&'a dyn DynCounterStore) -> BoxFuture<'a, Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let Some(permit) = self.breaker.admit() else {
-            let error = StoreError::new(StoreErrorKind::BreakerOpen, LeftAlone);
-            self.count(op, &error);
-            return Err(error);
-        };
-        let mut answer = call(&*self.store);
-        // A store in memory answers the first poll, and pays for no timer.
-        let answer = match poll_fn(|cx| Poll::Ready(answer.poll_unpin(cx))).await {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => self.wait(op, answer).await,
-        };
-        self.judge(op, permit, answer)
-    }
-
-    /// Waits for the answer, at most as long as one operation may take.
-    async fn wait<T>(
-        &self,
-        op: &'static str,
-        answer: BoxFuture<'_, Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let since = monotonic_now();
-        let answer = tokio::time::timeout(self.options.timeout, answer).await;
-        metrics::histogram!("quota_store_seconds", "op" => op).record(since.elapsed());
-        answer.unwrap_or_else(|elapsed| Err(StoreError::new(StoreErrorKind::Unknown, elapsed)))
-    }
-
-    /// Tells the breaker what the answer says of the store.
-    fn judge<T>(
-        &self,
-        op: &'static str,
-        permit: Permit<'_>,
-        answer: Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let Err(error) = &answer else {
-            permit.report(Ending::Answered);
-            return answer;
-        };
-        self.count(op, error);
-        permit.report(match error.kind() {
-            StoreErrorKind::Full
-            | StoreErrorKind::Invalid
-            | StoreErrorKind::Corrupt
-            | StoreErrorKind::BreakerOpen => Ending::Answered,
-            kind @ (StoreErrorKind::Unreachable
-            | StoreErrorKind::Unknown
-            | StoreErrorKind::NotServing
-            | StoreErrorKind::Forbidden) => Ending::Failed(kind),
-        });
-        answer
-    }
-
-    fn count(&self, op: &'static str, error: &StoreError) {
-        let kind = error.kind();
-        metrics::counter!("quota_store_errors_total", "kind" => kind.as_str()).increment(1);
-        let outage = self.breaker.outage();
-        self.allowed.enter(outage.number);
-        match kind {
-            // The breaker has told it.
-            StoreErrorKind::BreakerOpen => {}
-            // A full store goes on answering: it is told once and not for every request.
-            StoreErrorKind::Full if outage.stage == Stage::GoesOn => {}
-            _ => tracing::error!(
-                target: "quota::store",
-                op,
-                kind = kind.as_str(),
-                cause = error.source().map(tracing::field::display),
-                "{error}"
-            ),
-        }
     }
 }

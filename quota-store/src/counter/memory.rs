@@ -237,6 +237,8 @@ impl<C> fmt::Debug for MemoryCounterStore<C> {
 }
 
 impl<C: Clock> CounterStore for MemoryCounterStore<C> {
+    const NEVER_WAITS: bool = true;
+
     fn now(&self) -> UnixMillis {
         self.clock.now()
     }

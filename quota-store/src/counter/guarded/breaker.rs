@@ -166,6 +166,14 @@ impl Breaker {
         }
     }
 
+    /// The same as [`admit`](Self::admit) where no failure is on its mind, else `None`.
+    pub(super) fn admit_calmly(&self) -> Option<Permit<'_>> {
+        self.calm.load(Ordering::Relaxed).then_some(Permit {
+            breaker: self,
+            probe: None,
+        })
+    }
+
     /// Asks to ask the store: `None` while it is left alone.
     pub(super) fn admit(&self) -> Option<Permit<'_>> {
         let mut probe = None;

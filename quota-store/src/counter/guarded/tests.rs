@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use super::*;
+use super::{breaker::monotonic_now, *};
 use crate::{
     Bound, CounterStore, Hold, KnownGeneration, Orphans, QuotaName, ReservationId, Scope, UserId,
     Window, WindowSpan,
@@ -14,6 +14,7 @@ use crate::{
 
 mod breaker;
 mod policies;
+mod prompt;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -26,8 +27,9 @@ enum Behaviour {
     Hang,
 }
 
-/// Does what it is told, and counts how often it was asked.
-struct Double {
+/// Does what it is told, and counts how often it was asked; a `PROMPT` one says that it never
+/// waits.
+struct Double<const PROMPT: bool = false> {
     behaviour: Mutex<Behaviour>,
     asked: AtomicUsize,
     now: Mutex<UnixMillis>,
@@ -35,6 +37,18 @@ struct Double {
 
 impl Double {
     fn new(behaviour: Behaviour) -> Arc<Self> {
+        Self::of(behaviour)
+    }
+}
+
+impl Double<true> {
+    fn prompt(behaviour: Behaviour) -> Arc<Self> {
+        Self::of(behaviour)
+    }
+}
+
+impl<const PROMPT: bool> Double<PROMPT> {
+    fn of(behaviour: Behaviour) -> Arc<Self> {
         Arc::new(Self {
             behaviour: Mutex::new(behaviour),
             asked: AtomicUsize::new(0),
@@ -65,7 +79,9 @@ impl Double {
     }
 }
 
-impl CounterStore for Double {
+impl<const PROMPT: bool> CounterStore for Double<PROMPT> {
+    const NEVER_WAITS: bool = PROMPT;
+
     fn now(&self) -> UnixMillis {
         *self.now.lock().unwrap()
     }
@@ -98,8 +114,11 @@ impl CounterStore for Double {
     }
 }
 
-fn guard(double: &Arc<Double>) -> GuardedStore {
-    GuardedStore::new(Arc::<Double>::clone(double), GuardOptions::default())
+fn guard<const PROMPT: bool>(double: &Arc<Double<PROMPT>>) -> GuardedStore {
+    GuardedStore::new(
+        Arc::<Double<PROMPT>>::clone(double),
+        GuardOptions::default(),
+    )
 }
 
 fn amount(units: u64) -> Amount {
@@ -134,7 +153,7 @@ fn request(user: &str, holds: &[Hold]) -> Arc<Reserve> {
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
-        holds: holds.into(),
+        holds: holds.iter().cloned().collect(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! When the breaker opens and closes.
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use super::*;
