@@ -100,6 +100,11 @@ fn main() -> Result<()> {
         4.0,
     );
     goal("whole, times governor", series[2].ratio(&series[0]), 4.0);
+    goal_at_least(
+        "limitador, times the store alone",
+        series[3].ratio(&series[1]),
+        30.0,
+    );
     goal_at_least("limitador, times whole", series[3].ratio(&series[2]), 30.0);
     Ok(())
 }

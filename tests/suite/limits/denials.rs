@@ -53,12 +53,17 @@ impl Slow {
     async fn start(&self, held: u64) -> JoinHandle<u16> {
         let app = self.app.clone();
         let running = tokio::spawn(async move { status(&app, get("/chat", "alice")).await });
+        self.until_held(held).await;
+        running
+    }
+
+    /// Waits until so many units are held.
+    async fn until_held(&self, held: u64) {
         let holds = || async {
             let value = self.layered.user("alice", "messages", "lifetime").await;
             value.reserved.get() == held
         };
-        eventually(holds, "the request holds its units").await;
-        running
+        eventually(holds, "so many units are held").await;
     }
 }
 
@@ -75,6 +80,7 @@ async fn units_that_running_requests_hold_are_busy_and_then_free(store: Store) {
     // The one that runs fails, so its units are free again.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
+    slow.until_held(0).await;
     let running = slow.start(2).await;
     slow.go.add_permits(1);
     assert_eq!(running.await.unwrap(), 200);
