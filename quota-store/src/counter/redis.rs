@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryFutureExt as _;
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
@@ -164,12 +165,12 @@ impl RedisCounterStore {
     }
 
     /// Does the work in the time that one operation has.
-    async fn bounded<T>(
+    fn bounded<T>(
         &self,
         claim: &Claim,
         work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, StoreError> {
-        let outcome = claim.within(self.timeout, work).await;
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let outcome = claim.within(self.timeout, work);
         outcome.map_err(StoreError::from)
     }
 
@@ -185,8 +186,11 @@ impl RedisCounterStore {
         let order = Order::of(&counters);
         let mut is_second = false;
         loop {
-            let item = items::reserve(request, &address, &order);
-            let answer = match self.reserves.ask(item, claim).await {
+            // Sent before it is waited for, so that it is no part of the future.
+            let reply = self
+                .reserves
+                .send(items::reserve(request, &address, &order), claim);
+            let answer = match reply.wait().await {
                 Err(failure) if failure.is_broken() && !is_second => {
                     // It may have run: the claim stays as sent until it goes out again.
                     is_second = true;
@@ -206,8 +210,7 @@ impl RedisCounterStore {
                     } else if is_second {
                         // The first copy may be on its way, and fit when it arrives.
                         let abort = items::ending(&Ending::Abort(request), &address, &order);
-                        let claim = Claim::default();
-                        let aborted = Box::pin(self.endings.ask(abort, &claim)).await;
+                        let aborted = self.endings.send(abort, &Claim::default()).wait().await;
                         aborted.map_err(Failure::after_a_send)?;
                     }
                     return Ok(decision);
@@ -229,7 +232,7 @@ impl RedisCounterStore {
             }
             let order = Order::of(&counters);
             let item = items::ending(&ending, &self.address(&request.requester), &order);
-            let answer = self.endings.ask(item, &claim).await?;
+            let answer = self.endings.send(item, &claim).wait().await?;
             self.learn_time(answer.now);
             replies::settled(&answer, &order)
         };
@@ -315,8 +318,8 @@ impl CounterStore for RedisCounterStore {
 
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {
         let claim = Claim::default();
-        let work = self.decide(request, sends, &claim);
-        self.bounded(&claim, work).await
+        self.bounded(&claim, self.decide(request, sends, &claim))
+            .await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
@@ -124,16 +127,17 @@ impl Claim {
     }
 
     /// Waits for what is done under this claim, for so long.
-    pub(super) async fn within<T>(
+    // No `async fn`: it would hold the work twice.
+    pub(super) fn within<T>(
         &self,
         timeout: Duration,
         work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        match tokio::time::timeout(timeout, work).await {
+    ) -> impl Future<Output = Result<T, Failure>> {
+        tokio::time::timeout(timeout, work).map(|outcome| match outcome {
             Ok(outcome) => outcome,
             Err(_) if self.give_up() => Err(Failure::unreachable()),
             Err(_) => Err(Failure::unknown()),
-        }
+        })
     }
 
     /// Marks as sent what goes out without being gathered.
@@ -165,20 +169,33 @@ impl Gatherer {
         Self(sender)
     }
 
-    /// Sends one operation, alone or with others, and waits for its answer.
-    pub(super) async fn ask(&self, item: Item, claim: &Claim) -> Result<Answer, Failure> {
+    /// Sends one operation, alone or with others; its answer is to be waited for.
+    pub(super) fn send(&self, item: Item, claim: &Claim) -> Reply {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             item,
             claim: claim.clone(),
             reply,
         };
-        self.0.try_send(job).map_err(|_| {
-            Failure::new(
+        match self.0.try_send(job) {
+            Ok(()) => Reply(Some(answer)),
+            Err(_) => Reply(None),
+        }
+    }
+}
+
+/// An answer that is under way; none where too many operations wait already.
+#[derive(Debug)]
+pub(super) struct Reply(Option<oneshot::Receiver<Result<Answer, Failure>>>);
+
+impl Reply {
+    pub(super) async fn wait(self) -> Result<Answer, Failure> {
+        let Some(answer) = self.0 else {
+            return Err(Failure::new(
                 StoreErrorKind::NotServing,
                 format!("{MOST_WAITING} operations wait for Redis already"),
-            )
-        })?;
+            ));
+        };
         answer.await.unwrap_or_else(|_| Err(Failure::unknown()))
     }
 }
