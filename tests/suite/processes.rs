@@ -88,14 +88,14 @@ impl Cluster {
     fn expiries(&self) -> (u64, u64) {
         let mut expiries = Vec::new();
         for key in self.server.litter(&self.prefix) {
-            let scored = self.server.cli(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]);
-            expiries.extend(
-                scored
-                    .lines()
-                    .skip(1)
-                    .step_by(2)
-                    .map(|score| score.parse::<u64>().expect("an expiry")),
-            );
+            // Members hold any bytes, line feeds too.
+            let script = "local scores = {} \
+                for i, score in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')) do \
+                  if i % 2 == 0 then table.insert(scores, score) end \
+                end return scores";
+            let scores = self.server.cli(&["EVAL", script, "1", &key]);
+            let expiry = |score: &str| score.parse::<u64>().expect("an expiry");
+            expiries.extend(scores.lines().map(expiry));
         }
         let (first, last) = (expiries.iter().min(), expiries.iter().max());
         (
