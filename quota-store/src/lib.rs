@@ -111,6 +111,7 @@ pub mod contract;
 pub mod counter;
 mod decision;
 mod error;
+pub mod ledger;
 mod limit;
 mod name;
 mod plan;
