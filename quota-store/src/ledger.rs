@@ -18,7 +18,13 @@ mod batch;
 mod error;
 mod posting;
 mod query;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{Claim, Durability, SqliteLedger, SqliteOptions};
 pub use self::{
     attempt::{Attempt, Charged, DeniedBy, Outcome, PlanAtTheTime, PlanSource, UnknownWord},
     audit::{Audit, Target},
