@@ -16,6 +16,8 @@ mod attempt;
 mod audit;
 mod batch;
 mod error;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod posting;
 mod query;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -23,6 +25,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresLedger, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Claim, Durability, SqliteLedger, SqliteOptions};
 pub use self::{
