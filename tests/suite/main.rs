@@ -36,6 +36,7 @@ mod full_memory;
 #[cfg(test)]
 mod handle;
 #[cfg(test)]
+mod ledgers;
 mod limits;
 #[cfg(test)]
 mod loss;
