@@ -12,7 +12,6 @@ use quota_store::{
 use quota_tests::shared_postgres;
 
 mod postgres;
-mod sqlite;
 
 /// A ledger in a file of a temporary folder.
 struct Sqlite(tempfile::TempDir);

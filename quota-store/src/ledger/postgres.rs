@@ -23,6 +23,7 @@ const TRIES: u32 = 3;
 /// A ledger in Postgres 13 or newer, shared by any number of processes.
 pub struct PostgresLedger {
     pool: Pool,
+    timeout: Duration,
 }
 
 impl PostgresLedger {
@@ -38,7 +39,10 @@ impl PostgresLedger {
         })?;
         open::check(&client).await?;
         open::migrate(&mut client, open::MIGRATIONS).await?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            timeout: options.timeout,
+        })
     }
 
     /// Closes all connections. What is asked afterwards fails.
@@ -75,14 +79,14 @@ impl fmt::Debug for PostgresLedger {
 
 impl Database for PostgresLedger {
     fn read<O: Operation>(&self, operation: O) -> BoxFuture<'_, Result<O::Answer, LedgerError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let client = self.client().await?;
             operation.run(&mut PostgresSession(&client)).await
-        })
+        }))
     }
 
     fn write<O: Operation>(&self, operation: O) -> BoxFuture<'_, Result<O::Answer, LedgerError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut tries = 1;
             loop {
                 match self.write_once(&operation).await {
@@ -93,11 +97,20 @@ impl Database for PostgresLedger {
                     answer => return answer,
                 }
             }
-        })
+        }))
     }
 }
 
 impl PostgresLedger {
+    /// A server that hangs keeps nobody for ever.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        let answered = tokio::time::timeout(self.timeout, answer).await;
+        answered.unwrap_or_else(|error| Err(LedgerError::new(LedgerErrorKind::Unknown, error)))
+    }
+
     async fn write_once<O: Operation>(&self, operation: &O) -> Result<O::Answer, LedgerError> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;

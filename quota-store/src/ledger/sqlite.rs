@@ -17,6 +17,9 @@ mod readers;
 mod session;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 /// How a ledger in a file is opened.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {

@@ -149,3 +149,17 @@ CREATE TABLE streams (
     millis INTEGER NOT NULL,
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- What a ledger in use looks like: rows, and how many share each prefix of an index. Nothing here
+-- runs ANALYZE, so the planner knows this from the first row on and never changes its mind.
+ANALYZE;
+DELETE FROM sqlite_stat1;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('attempts', 'attempts', '1000000 1 1'),
+    ('attempts', 'attempts_by_tenant', '1000000 100000 5 1 1'),
+    ('attempts', 'attempts_by_user', '1000000 100000 1000 1 1 1'),
+    ('attempts', 'attempts_by_outcome', '1000000 100000 20000 1 1'),
+    ('attempts', 'attempts_by_rule', '1000000 100000 20000 1 1 1'),
+    ('attempts', 'attempts_by_time', '1000000 5'),
+    ('attempt_labels', 'attempt_labels', '3000000 300000 100000 20000 1 1 1');
+ANALYZE sqlite_schema;

@@ -1,6 +1,6 @@
 //! Where a server is, and how it is spoken to.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -19,6 +19,8 @@ pub struct PostgresOptions {
     pub(super) ca_file: Option<PathBuf>,
     /// How many connections there are at most.
     pub connections: usize,
+    /// How long anything that is asked may take.
+    pub timeout: Duration,
 }
 
 impl PostgresOptions {
@@ -69,6 +71,7 @@ impl PostgresOptions {
             config,
             ca_file,
             connections: 8,
+            timeout: Duration::from_secs(10),
         })
     }
 
@@ -115,7 +118,7 @@ fn set_up(config: &mut Config) {
         config.application_name("quota-ledger");
     }
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(std::time::Duration::from_secs(2));
+        config.connect_timeout(Duration::from_secs(2));
     }
 }
 

@@ -37,7 +37,7 @@ fn size(limit: u32) -> usize {
 /// One condition leads: an index that begins with the tenant and with it, and goes on with the time,
 /// gives the rows in order. A user's rows are the fewest; quotas and tags are found in a table of
 /// their own. The other conditions are only looked at, and written so that no index is tempting.
-pub(super) fn page(query: &LogQuery) -> Result<Statement<'_>, LedgerError> {
+pub(in crate::ledger) fn page(query: &LogQuery) -> Result<Statement<'_>, LedgerError> {
     let mut labels: Vec<(Bind<'_>, Bind<'_>)> = query
         .tags
         .iter()

@@ -71,7 +71,7 @@ impl StatisticsQuery {
     }
 
     /// The sums by time, group and outcome. Months are put together from days afterwards.
-    pub(super) fn parts(&self, from: i64, to: i64) -> Statement<'_> {
+    pub(in crate::ledger) fn parts(&self, from: i64, to: i64) -> Statement<'_> {
         let time = match self.bucket {
             Bucket::Hour => "hour",
             Bucket::Day | Bucket::Month => "hour - hour % 86400000",
