@@ -7,7 +7,8 @@ use crate::{CounterKey, Requester, ReservationId, Subject, TenantId, UnixMillis,
 
 /// One change of counters, all of it or nothing.
 ///
-/// Each (`reservation`, `kind`) is in the ledger at most once.
+/// Each (`reservation`, `kind`) is in the ledger at most once. A commit comes with the attempt of
+/// the same id, or its user can't be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posting {
     /// The reservation, or the operation of an administrator.

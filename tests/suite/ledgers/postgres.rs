@@ -9,7 +9,7 @@ use quota_store::{
         PostgresOptions,
     },
 };
-use quota_tests::{PostgresServer, eventually, processes::Signal, shared_postgres};
+use quota_tests::{PostgresServer, eventually, shared_postgres};
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
@@ -170,26 +170,31 @@ async fn a_killed_server_fails_at_once_and_a_batch_sent_again_counts_once() {
 
 #[tokio::test]
 async fn a_server_that_hangs_keeps_nobody_for_ever() {
-    let server = Arc::new(blocking(PostgresServer::start).await);
-    let mut options = PostgresOptions::new(&server.url("postgres")).expect("an address");
-    options.timeout = Duration::from_millis(500);
+    let database = new_database().await;
+    let mut options = PostgresOptions::new(&shared_postgres().url(&database)).expect("an address");
+    options.timeout = Duration::from_millis(300);
     let ledger = PostgresLedger::connect(options).await.expect("it connects");
-    server.signal(Signal::Stop);
-    let refused = ledger.append(records(0..1)).await;
-    assert_eq!(
-        refused.expect_err("it hangs").kind(),
-        LedgerErrorKind::Unknown
-    );
-    server.signal(Signal::Continue);
+    let hanging = blocking(move || {
+        let sql = "LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(2)";
+        shared_postgres().run(&database, sql)
+    });
+    let hanging = tokio::spawn(hanging);
+    eventually(
+        || async {
+            let refused = ledger.append(records(0..1)).await;
+            refused.is_err_and(|error| error.kind() == LedgerErrorKind::Unknown)
+        },
+        "an append is given up",
+    )
+    .await;
+    hanging.await.expect("it ends");
     eventually(
         || async { ledger.append(records(0..1)).await.is_ok() },
         "the ledger answers again",
     )
     .await;
-    let log = ledger
-        .log(&LogQuery::of(TenantId::new("acme").ok(), 100))
-        .await;
-    assert_eq!(log.expect("the log").rows.len(), 1);
+    let log = ledger.log(&LogQuery::of(TenantId::new("acme").ok(), 100));
+    assert_eq!(log.await.expect("the log").rows.len(), 1);
 }
 
 #[tokio::test]

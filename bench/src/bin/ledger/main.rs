@@ -2,7 +2,7 @@
 //!
 //! All records are of one tenant with 1 000 users, spread over 30 days, which is the hardest case:
 //! nothing is left out by the tenant. Each asks for two quotas and has two tags; seven of ten are
-//! charged, on four counters each. They are appended in batches of 500, four callers at a time, with
+//! charged, on four counters each. They are appended in batches of 2 000, four callers at a time, with
 //! every index and sum in place. Then pages and figures are read, 21 times each.
 //!
 //! `ledger [sqlite|postgres] [RECORDS]`
@@ -18,7 +18,7 @@ mod records;
 mod server;
 
 /// How many records are appended by one call, and how many calls wait at once.
-const BATCH: u64 = 500;
+const BATCH: u64 = 2_000;
 const CALLERS: u64 = 4;
 
 #[tokio::main]

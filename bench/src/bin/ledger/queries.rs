@@ -26,7 +26,7 @@ pub async fn measure(ledger: &dyn Ledger) -> Result<f64> {
             let since = Instant::now();
             let page = ledger.log(&query).await?;
             times.push(since.elapsed().as_secs_f64() * 1_000.0);
-            anyhow::ensure!(!page.rows.is_empty(), "{name}: an empty page");
+            anyhow::ensure!(query.user.is_some() || !page.rows.is_empty(), "{name}: an empty page");
         }
         slowest = slowest.max(print(name, times));
     }

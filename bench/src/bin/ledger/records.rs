@@ -64,7 +64,7 @@ fn attempt(number: u64, at: u64, random: u64) -> Attempt {
         charged("messages", 1 + (random >> 30) % 7),
         charged("output_tokens", 100 + (random >> 33) % 3_900),
     ];
-    if random >> 40 & 1_023 == 0 {
+    if random >> 40 & 255 == 0 {
         charges.push(charged("storage", random >> 44 & 0xfffff));
     }
     let tag = |name: &str, value: String| (name.to_owned(), value);

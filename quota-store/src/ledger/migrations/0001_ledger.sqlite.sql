@@ -27,7 +27,9 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 CREATE INDEX attempts_by_tenant ON attempts (tenant, at, id, outcome);
 CREATE INDEX attempts_by_user ON attempts (tenant, user_id, at, id, outcome);
-CREATE INDEX attempts_by_outcome ON attempts (tenant, outcome, at, id);
+-- What is committed is most of them, and found by the time.
+CREATE INDEX attempts_by_outcome ON attempts (tenant, outcome, at, id)
+WHERE outcome <> 'committed';
 CREATE INDEX attempts_by_rule ON attempts (tenant, rule, at, id, outcome);
 -- For pruning.
 CREATE INDEX attempts_by_time ON attempts (at);
@@ -53,7 +55,9 @@ CREATE TABLE postings (
     entries TEXT NOT NULL,
     PRIMARY KEY (reservation, kind)
 ) WITHOUT ROWID;
-CREATE INDEX postings_by_subject ON postings (tenant, user_id);
+-- For forgetting: a commit's attempt has the same id.
+CREATE INDEX postings_by_subject ON postings (tenant, user_id)
+WHERE kind <> 'commit';
 CREATE INDEX postings_by_time ON postings (at);
 
 -- The balance of each counter: `used` is `opening` and all postings that are left. The user is empty

@@ -21,18 +21,27 @@ impl Operation for Forget {
         let attempts = self.rename(
             "UPDATE attempts SET user_id = ?1, metadata = '{}', request_id = NULL, \
              client_ip = NULL, user_agent = NULL WHERE (id, outcome) IN \
-             (SELECT id, outcome FROM attempts WHERE tenant = ?2 AND user_id = ?3 LIMIT ?4)",
+             (SELECT id, outcome FROM attempts WHERE tenant = ?2 AND user_id = ?3 \
+             ORDER BY at, id, outcome LIMIT ?4)",
         );
-        let postings = self.rename(
+        // A commit is found by its attempt, which has the same id.
+        let commits = self.rename(
+            "UPDATE postings SET user_id = ?1 WHERE kind = 'commit' AND reservation IN \
+             (SELECT id FROM attempts WHERE tenant = ?2 AND user_id = ?3 \
+             ORDER BY at, id, outcome LIMIT ?4)",
+        );
+        let others = self.rename(
             "UPDATE postings SET user_id = ?1 WHERE (reservation, kind) IN \
-             (SELECT reservation, kind FROM postings WHERE tenant = ?2 AND user_id = ?3 LIMIT ?4)",
+             (SELECT reservation, kind FROM postings WHERE kind <> 'commit' \
+             AND tenant = ?2 AND user_id = ?3 LIMIT ?4)",
         );
         let audits = self.rename(
             "UPDATE audits SET target = ?1 WHERE id IN (SELECT id FROM audits \
              WHERE tenant = ?2 AND target_kind = 'user' AND target = ?3 LIMIT ?4)",
         );
-        let mut rows = session.execute(&attempts).await?;
-        rows += session.execute(&postings).await?;
+        let mut rows = session.execute(&commits).await?;
+        rows += session.execute(&others).await?;
+        rows += session.execute(&attempts).await?;
         rows += session.execute(&audits).await?;
         rows += self.counters(session).await?;
         rows += self.days(session).await?;

@@ -7,14 +7,15 @@ use super::{
 };
 use crate::{
     ReservationId, TenantId,
-    ledger::{History, LogCursor, LogPage, LogQuery, Page},
+    ledger::{History, LogCursor, LogPage, LogQuery, Outcome, Page},
 };
 
 impl Operation for LogQuery {
     type Answer = LogPage;
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<LogPage, LedgerError> {
-        let statement = page(self)?;
+        let rarest = rarest_label(self, session).await?;
+        let statement = page(self, rarest)?;
         let mut rows = session.rows(&statement, encode::attempt).await?;
         let has_more = rows.len() > size(self.limit);
         rows.truncate(size(self.limit));
@@ -37,17 +38,13 @@ fn size(limit: u32) -> usize {
 /// One condition leads: an index that begins with the tenant and with it, and goes on with the time,
 /// gives the rows in order. A user's rows are the fewest; quotas and tags are found in a table of
 /// their own. The other conditions are only looked at, and written so that no index is tempting.
-pub(in crate::ledger) fn page(query: &LogQuery) -> Result<Statement<'_>, LedgerError> {
-    let mut labels: Vec<(Bind<'_>, Bind<'_>)> = query
-        .tags
-        .iter()
-        .map(|(name, value)| (Bind::Text(encode::tag_label(name)), text::bind(value)))
-        .collect();
-    if let Some(quota) = &query.quota {
-        labels.push((Bind::Text("quota".into()), text::bind(quota.as_str())));
-    }
+pub(in crate::ledger) fn page(
+    query: &LogQuery,
+    rarest: usize,
+) -> Result<Statement<'_>, LedgerError> {
+    let mut labels = labels(query);
     let leader = match query.user {
-        None if !labels.is_empty() => Some(labels.remove(0)),
+        None if !labels.is_empty() => Some(labels.remove(rarest)),
         _ => None,
     };
     // The table that leads is called `k`.
@@ -73,6 +70,39 @@ pub(in crate::ledger) fn page(query: &LogQuery) -> Result<Statement<'_>, LedgerE
     Ok(statement)
 }
 
+/// The labels that are asked for, with their values.
+fn labels(query: &LogQuery) -> Vec<(Bind<'_>, Bind<'_>)> {
+    let tags = query
+        .tags
+        .iter()
+        .map(|(name, value)| (Bind::Text(encode::tag_label(name)), text::bind(value)));
+    let quota = query
+        .quota
+        .iter()
+        .map(|quota| (Bind::Text("quota".into()), text::bind(quota.as_str())));
+    tags.chain(quota).collect()
+}
+
+/// The place of the label that the fewest attempts have, of those with two labels or more.
+async fn rarest_label<S: Session>(query: &LogQuery, session: &mut S) -> Result<usize, LedgerError> {
+    let labels = labels(query);
+    if query.user.is_some() || labels.len() < 2 {
+        return Ok(0);
+    }
+    let mut rarest = (u64::MAX, 0);
+    for (place, (label, value)) in labels.into_iter().enumerate() {
+        // What has more than this is frequent, and need not be counted to the end.
+        let statement = Statement::new(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM attempt_labels WHERE tenant = ?1 \
+             AND label = ?2 AND value = ?3 LIMIT 10000) AS some",
+            vec![encode::tenant_bind(query.tenant.as_ref()), label, value],
+        );
+        let count = session.rows(&statement, |row| row.count(0)).await?;
+        rarest = rarest.min((count.first().copied().unwrap_or_default(), place));
+    }
+    Ok(rarest.1)
+}
+
 fn push_conditions<'a>(statement: &mut Statement<'a>, query: &'a LogQuery, mut is_led: bool) {
     let user = query.user.as_ref().map(|user| text::bind(user.as_str()));
     let conditions = [
@@ -86,6 +116,13 @@ fn push_conditions<'a>(statement: &mut Statement<'a>, query: &'a LogQuery, mut i
             statement.push_equal(&format!(" AND {column}{aside}"), value);
             is_led = true;
         }
+    }
+    if query
+        .outcome
+        .is_some_and(|outcome| outcome != Outcome::Committed)
+    {
+        // So that the index of these can be used.
+        statement.push(" AND a.outcome <> 'committed'");
     }
 }
 

@@ -20,13 +20,25 @@ impl Operation for StatisticsQuery {
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Statistics, LedgerError> {
         let (from, to) = widened(self.span, HOUR);
-        let mut total = self.select("SELECT 0, '', outcome", "usage_hours");
-        push_time(&mut total, "hour", from, to);
-        total.push(" GROUP BY outcome");
-        let total = session.rows(&total, sum).await?;
-
-        let parts = self.parts(from, to);
-        let parts = session.rows(&parts, sum).await?;
+        let parts = session.rows(&self.parts(from, to), sum).await?;
+        let mut total = Figures::default();
+        match &self.by {
+            // An attempt without the tag is in no part.
+            Some(By::Tag(_)) => {
+                let mut all = self.select("SELECT 0, '', outcome", "usage_hours");
+                push_time(&mut all, "hour", from, to);
+                all.push(" GROUP BY outcome");
+                let all = session.rows(&all, sum).await?;
+                for one in &all {
+                    add(&mut total, one);
+                }
+            }
+            None | Some(By::Plan | By::Rule) => {
+                for one in &parts {
+                    add(&mut total, one);
+                }
+            }
+        }
 
         let (from, to) = widened(self.span, DAY);
         let mut users =
@@ -41,12 +53,8 @@ impl Operation for StatisticsQuery {
         sizes.push(" GROUP BY size ORDER BY size");
         let sizes = session.rows(&sizes, |row| Ok((row.count(0)?, row.count(1)?)));
         let sizes = sizes.await?;
-        let mut figures = Figures::default();
-        for one in &total {
-            add(&mut figures, one);
-        }
         Ok(Statistics {
-            total: figures,
+            total,
             users: users.first().copied().unwrap_or_default(),
             sizes: percentiles(&sizes),
             parts: collect(self.bucket, parts)?,

@@ -123,7 +123,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::R
         Durability::Power => "PRAGMA synchronous = FULL",
     })?;
     // 64 MiB hold the ends of all indexes; fewer checkpoints write a page fewer times.
-    connection.execute_batch("PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000")
+    connection.execute_batch("PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 16000")
 }
 
 /// Brings the tables up to date. Of several processes one does it, and the others find it done.

@@ -213,7 +213,7 @@ fn pages_are_read_from_an_index_in_its_order() {
     let check = |change: &dyn Fn(&mut LogQuery), expected: &str| {
         let mut query = LogQuery::of(TenantId::new("acme").ok(), 50);
         change(&mut query);
-        let plan = plan(&opened.writer, &log::page(&query).unwrap());
+        let plan = plan(&opened.writer, &log::page(&query, 0).unwrap());
         assert!(plan.contains(expected), "{plan}");
         let is_bad = plan.contains("SCAN") || plan.contains("TEMP B-TREE");
         assert!(!is_bad, "{plan}");

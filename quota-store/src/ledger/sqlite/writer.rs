@@ -15,15 +15,38 @@ const TOGETHER: usize = 256;
 pub(super) struct Writer(mpsc::Sender<Order>);
 
 enum Order {
-    Write(Job),
+    Write(Box<dyn Job>),
     Close(oneshot::Sender<()>),
 }
 
-/// Runs one operation in the open transaction, or answers why that can't be.
-type Job = Box<dyn FnOnce(Result<&mut Connection, LedgerError>) -> Option<Reply> + Send>;
+/// One operation that somebody waits for.
+trait Job: Send {
+    /// Runs it in the open transaction. It may be run again in another one.
+    fn run(&mut self, connection: &mut Connection) -> Result<(), LedgerError>;
 
-/// Answers, once it is known whether the transaction is in the file.
-type Reply = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+    /// Answers, once it is known whether the transaction is in the file.
+    fn answer(self: Box<Self>, ended: Result<(), LedgerError>);
+}
+
+struct Waiting<O: Operation> {
+    operation: O,
+    answer: Option<O::Answer>,
+    sender: oneshot::Sender<Result<O::Answer, LedgerError>>,
+}
+
+impl<O: Operation> Job for Waiting<O> {
+    fn run(&mut self, connection: &mut Connection) -> Result<(), LedgerError> {
+        self.answer = Some(super::run(&self.operation, connection)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, ended: Result<(), LedgerError>) {
+        let Self { answer, sender, .. } = *self;
+        let answer = ended.and_then(|()| answer.ok_or_else(closed));
+        // Nobody may wait any more.
+        sender.send(answer).unwrap_or_default();
+    }
+}
 
 impl Writer {
     /// Starts the thread. It ends with the value and keeps the claim until then.
@@ -40,12 +63,17 @@ impl Writer {
     }
 
     pub(super) async fn run<O: Operation>(&self, operation: O) -> Result<O::Answer, LedgerError> {
-        let (sender, answer) = oneshot::channel();
-        let order = Order::Write(job(operation, sender));
+        let (sender, answered) = oneshot::channel();
+        let waiting = Waiting {
+            operation,
+            answer: None,
+            sender,
+        };
+        let order = Order::Write(Box::new(waiting));
         if self.0.send(order).await.is_err() {
             return Err(closed());
         }
-        answer.await.map_err(|_| closed())?
+        answered.await.map_err(|_| closed())?
     }
 
     pub(super) async fn close(&self) {
@@ -59,43 +87,6 @@ impl Writer {
 
 fn closed() -> LedgerError {
     LedgerError::new(LedgerErrorKind::Unreachable, "the ledger was closed")
-}
-
-fn job<O: Operation>(operation: O, sender: oneshot::Sender<Result<O::Answer, LedgerError>>) -> Job {
-    Box::new(move |connection| {
-        let answer = connection.and_then(|connection| run_alone(&operation, connection));
-        match answer {
-            Ok(answer) => Some(Box::new(move |ended| {
-                // Nobody may wait any more.
-                sender.send(ended.map(|()| answer)).unwrap_or_default();
-            })),
-            Err(error) => {
-                sender.send(Err(error)).unwrap_or_default();
-                None
-            }
-        }
-    })
-}
-
-/// Runs one operation so that its failure takes nothing of the others along.
-fn run_alone<O: Operation>(
-    operation: &O,
-    connection: &mut Connection,
-) -> Result<O::Answer, LedgerError> {
-    connection.execute_batch("SAVEPOINT one")?;
-    match super::run(operation, connection) {
-        Ok(answer) => {
-            connection.execute_batch("RELEASE one")?;
-            Ok(answer)
-        }
-        Err(error) => {
-            // Where SQLite has rolled everything back by itself there is nothing to go back to.
-            if !connection.is_autocommit() {
-                connection.execute_batch("ROLLBACK TO one; RELEASE one")?;
-            }
-            Err(error)
-        }
-    }
 }
 
 fn write(mut connection: Connection, mut orders: mpsc::Receiver<Order>, claim: Option<File>) {
@@ -130,36 +121,35 @@ fn write(mut connection: Connection, mut orders: mpsc::Receiver<Order>, claim: O
 }
 
 /// Runs operations in one transaction, and answers when it is in the file.
-fn commit_together(connection: &mut Connection, jobs: Vec<Job>) {
-    let began = connection.execute_batch("BEGIN IMMEDIATE");
-    let mut broken = began.err().map(LedgerError::from);
-    let mut replies = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let place = match &broken {
-            None => Ok(&mut *connection),
-            Some(error) => Err(again(error)),
-        };
-        replies.extend(job(place));
-        if broken.is_none() && connection.is_autocommit() {
-            let reason = "SQLite took the whole transaction back";
-            broken = Some(LedgerError::new(LedgerErrorKind::Unknown, reason));
+///
+/// If one of them fails, each gets a transaction of its own: savepoints would cost every batch a
+/// copy of the pages it changes, and failures are rare.
+fn commit_together(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
+    match commit(connection, &mut jobs) {
+        Err(_) if jobs.len() > 1 => {
+            for mut job in jobs {
+                let ended = commit(connection, std::slice::from_mut(&mut job));
+                job.answer(ended);
+            }
         }
-    }
-    if broken.is_none() {
-        let ended = connection.execute_batch("COMMIT");
-        broken = ended.err().map(LedgerError::from);
-    }
-    if !connection.is_autocommit() {
-        // What it undoes was not acknowledged; if this fails too, the next begin says so.
-        connection.execute_batch("ROLLBACK").unwrap_or_default();
-    }
-    for reply in replies {
-        reply(broken.as_ref().map_or(Ok(()), |error| Err(again(error))));
+        Ok(()) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
+        Err(error) => {
+            if let Some(job) = jobs.pop() {
+                job.answer(Err(error));
+            }
+        }
     }
 }
 
-/// The same failure for one more operation.
-fn again(error: &LedgerError) -> LedgerError {
-    let reason = std::error::Error::source(error).unwrap_or(error);
-    LedgerError::new(error.kind(), reason.to_string())
+fn commit(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let ended = jobs
+        .iter_mut()
+        .try_for_each(|job| job.run(connection))
+        .and_then(|()| Ok(connection.execute_batch("COMMIT")?));
+    if !connection.is_autocommit() {
+        // It was not acknowledged; if this fails too, the next begin says so.
+        connection.execute_batch("ROLLBACK").unwrap_or_default();
+    }
+    ended
 }
