@@ -185,6 +185,8 @@ pub fn shared_postgres() -> &'static PostgresServer {
 
 /// Removes a folder when this process has ended, however it ends: a static is never dropped.
 fn remove_afterwards(folder: &Path) {
+    // Its input stays open as long as this process lives.
+    static WAITING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
     let script = "read -r end; sleep 1; rm -rf -- \"$1\"";
     let waiting = Command::new("sh")
         .args(["-c", script, "sh"])
@@ -194,8 +196,6 @@ fn remove_afterwards(folder: &Path) {
         .stderr(Stdio::null())
         .spawn()
         .expect("sh starts");
-    // Its input stays open as long as this process lives.
-    static WAITING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
     let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     all.push(waiting);
 }

@@ -94,7 +94,7 @@ async fn rarest_label<S: Session>(query: &LogQuery, session: &mut S) -> Result<u
         // What has more than this is frequent, and need not be counted to the end.
         let statement = Statement::new(
             "SELECT COUNT(*) FROM (SELECT 1 FROM attempt_labels WHERE tenant = ?1 \
-             AND label = ?2 AND value = ?3 LIMIT 10000) AS some",
+             AND label = ?2 AND value = ?3 LIMIT 10000) AS counted",
             vec![encode::tenant_bind(query.tenant.as_ref()), label, value],
         );
         let count = session.rows(&statement, |row| row.count(0)).await?;
