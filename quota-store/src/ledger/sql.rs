@@ -25,6 +25,8 @@ mod summaries;
 mod text;
 mod usage;
 
+#[cfg(test)]
+pub(super) use self::append::Append;
 pub(super) use self::database::{Database, Operation};
 
 /// One connection or transaction.
@@ -82,6 +84,19 @@ pub(super) enum Bind<'a> {
     Id(Uuid),
     Json(String),
     Null,
+}
+
+impl Bind<'_> {
+    /// The same value, which borrows nothing.
+    pub(super) fn into_owned(self) -> Bind<'static> {
+        match self {
+            Self::Text(text) => Bind::Text(Cow::Owned(text.into_owned())),
+            Self::Integer(number) => Bind::Integer(number),
+            Self::Id(id) => Bind::Id(id),
+            Self::Json(json) => Bind::Json(json),
+            Self::Null => Bind::Null,
+        }
+    }
 }
 
 /// The values of one row, in the order of the table's columns.

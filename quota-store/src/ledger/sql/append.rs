@@ -3,103 +3,177 @@
 //! Rows go in by table and key in one order everywhere, so that two transactions never wait for each
 //! other in a circle.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Bind, LedgerError, Operation, Row, Session, Statement, Table,
     encode::{self, CounterRow, signed},
     schema,
-    summaries::Summaries,
+    summaries::{Summaries, SummaryRows},
     text,
 };
 use crate::ledger::{Appended, Attempt, Audit, Batch, Posting, StreamMark};
 
-impl Operation for std::sync::Arc<Batch> {
+/// A batch as rows, made where the caller is: only one transaction writes at a time.
+pub(in crate::ledger) struct Append {
+    batch: Arc<Batch>,
+    attempts: Rows,
+    postings: Rows,
+    audits: Rows,
+    attempt_sums: AttemptSums,
+    counters: Vec<Row<'static>>,
+}
+
+/// Rows by their key, each key once, with the places of their records in the batch.
+struct Rows {
+    rows: Vec<Row<'static>>,
+    places: Vec<usize>,
+}
+
+/// What attempts that are new bring along.
+struct AttemptSums {
+    labels: Vec<Row<'static>>,
+    summaries: SummaryRows,
+}
+
+impl Append {
+    pub(in crate::ledger) fn new(batch: Arc<Batch>) -> Result<Self, LedgerError> {
+        let attempts = Rows::new(
+            &batch.attempts,
+            |attempt| (attempt.id, attempt.outcome.as_str()),
+            encode::attempt_row,
+        )?;
+        let postings = Rows::new(
+            &batch.postings,
+            |posting| (posting.reservation, posting.kind.as_str()),
+            encode::posting_row,
+        )?;
+        Ok(Self {
+            attempt_sums: AttemptSums::new(&attempts.all(&batch.attempts))?,
+            counters: counters(&postings.all(&batch.postings))?,
+            audits: Rows::new(&batch.audits, |audit| audit.id, audit_row)?,
+            attempts,
+            postings,
+            batch,
+        })
+    }
+
+    async fn append_attempts<S: Session>(&self, session: &mut S) -> Result<usize, LedgerError> {
+        let is_new = self.attempts.insert(session, &schema::ATTEMPTS).await?;
+        let new = self.attempts.new_ones(&self.batch.attempts, &is_new);
+        if new.len() == is_new.len() {
+            self.attempt_sums.write(session).await?;
+        } else if !new.is_empty() {
+            // Some came before: what the others bring is worked out again.
+            AttemptSums::new(&new)?.write(session).await?;
+        }
+        Ok(new.len())
+    }
+
+    async fn append_postings<S: Session>(&self, session: &mut S) -> Result<usize, LedgerError> {
+        let is_new = self.postings.insert(session, &schema::POSTINGS).await?;
+        let new = self.postings.new_ones(&self.batch.postings, &is_new);
+        if new.len() == is_new.len() {
+            session
+                .insert_adding(&schema::COUNTERS, &self.counters)
+                .await?;
+        } else if !new.is_empty() {
+            let counters = counters(&new)?;
+            session.insert_adding(&schema::COUNTERS, &counters).await?;
+        }
+        Ok(new.len())
+    }
+}
+
+impl Operation for Arc<Append> {
     type Answer = Appended;
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Appended, LedgerError> {
-        let attempts = append_attempts(session, &self.attempts).await?;
-        let postings = append_postings(session, &self.postings).await?;
-        let audits = append_audits(session, &self.audits).await?;
-        if let Some(mark) = &self.mark {
+        let attempts = self.append_attempts(session).await?;
+        let postings = self.append_postings(session).await?;
+        let audits = self.audits.insert(session, &schema::AUDITS).await?;
+        if let Some(mark) = &self.batch.mark {
             advance(session, mark).await?;
         }
         Ok(Appended {
             attempts,
             postings,
-            audits,
+            audits: audits.into_iter().filter(|is_new| *is_new).count(),
         })
     }
 }
 
-/// Sorts records by their key, and keeps the first of each.
-fn in_order<T, K: Ord>(records: &[T], key: impl Fn(&T) -> K) -> Vec<&T> {
-    let mut records: Vec<&T> = records.iter().collect();
-    records.sort_by_key(|record| key(record));
-    records.dedup_by_key(|record| key(record));
-    records
+impl Rows {
+    /// Sorts records by their key, and keeps the first of each.
+    fn new<'a, T, K: Ord>(
+        records: &'a [T],
+        key: impl Fn(&'a T) -> K,
+        row: fn(&'a T) -> Result<Row<'a>, LedgerError>,
+    ) -> Result<Self, LedgerError> {
+        let mut places: Vec<usize> = (0..records.len()).collect();
+        places.sort_by_key(|place| key(&records[*place]));
+        places.dedup_by_key(|place| key(&records[*place]));
+        let rows = places
+            .iter()
+            .map(|place| Ok(owned(row(&records[*place])?)))
+            .collect::<Result<_, LedgerError>>()?;
+        Ok(Self { rows, places })
+    }
+
+    fn all<'a, T>(&self, records: &'a [T]) -> Vec<&'a T> {
+        self.places.iter().map(|place| &records[*place]).collect()
+    }
+
+    fn new_ones<'a, T>(&self, records: &'a [T], is_new: &[bool]) -> Vec<&'a T> {
+        let places = self.places.iter().zip(is_new);
+        places
+            .filter_map(|(place, is_new)| is_new.then_some(&records[*place]))
+            .collect()
+    }
+
+    async fn insert<S: Session>(
+        &self,
+        session: &mut S,
+        table: &'static Table,
+    ) -> Result<Vec<bool>, LedgerError> {
+        if self.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        session.insert_new(table, &self.rows).await
+    }
 }
 
-/// Inserts what is not there yet, and keeps the records that were new.
-async fn keep_new<'a, S: Session, T>(
-    session: &mut S,
-    table: &'static Table,
-    records: Vec<&'a T>,
-    row: fn(&'a T) -> Result<Row<'a>, LedgerError>,
-) -> Result<Vec<&'a T>, LedgerError>
-where
-    T: Sync,
-{
-    if records.is_empty() {
-        return Ok(records);
+impl AttemptSums {
+    fn new(attempts: &[&Attempt]) -> Result<Self, LedgerError> {
+        let mut labels = Vec::new();
+        let mut summaries = Summaries::default();
+        for attempt in attempts {
+            labels.extend(encode::label_rows(attempt)?.into_iter().map(owned));
+            summaries.add(attempt)?;
+        }
+        Ok(Self {
+            labels,
+            summaries: summaries.rows(),
+        })
     }
-    let rows = records
+
+    async fn write<S: Session>(&self, session: &mut S) -> Result<(), LedgerError> {
+        session.insert_new(&schema::LABELS, &self.labels).await?;
+        self.summaries.write(session).await
+    }
+}
+
+fn owned(row: Row<'_>) -> Row<'static> {
+    row.into_iter().map(Bind::into_owned).collect()
+}
+
+/// Rows that add to counters what postings change.
+fn counters(postings: &[&Posting]) -> Result<Vec<Row<'static>>, LedgerError> {
+    let changes = changes(postings)?;
+    let rows = changes
         .iter()
-        .map(|record| row(record))
-        .collect::<Result<Vec<_>, _>>()?;
-    let new = session.insert_new(table, &rows).await?;
-    Ok(records
-        .into_iter()
-        .zip(new)
-        .filter_map(|(record, is_new)| is_new.then_some(record))
-        .collect())
-}
-
-async fn append_attempts<S: Session>(
-    session: &mut S,
-    attempts: &[Attempt],
-) -> Result<usize, LedgerError> {
-    let attempts = in_order(attempts, |attempt| (attempt.id, attempt.outcome.as_str()));
-    let new = keep_new(session, &schema::ATTEMPTS, attempts, encode::attempt_row).await?;
-    if new.is_empty() {
-        return Ok(0);
-    }
-    let mut labels = Vec::new();
-    let mut summaries = Summaries::default();
-    for attempt in &new {
-        labels.extend(encode::label_rows(attempt)?);
-        summaries.add(attempt)?;
-    }
-    session.insert_new(&schema::LABELS, &labels).await?;
-    summaries.write(session).await?;
-    Ok(new.len())
-}
-
-async fn append_postings<S: Session>(
-    session: &mut S,
-    postings: &[Posting],
-) -> Result<usize, LedgerError> {
-    let postings = in_order(postings, |posting| {
-        (posting.reservation, posting.kind.as_str())
-    });
-    let new = keep_new(session, &schema::POSTINGS, postings, encode::posting_row).await?;
-    let changes = changes(&new)?;
-    let rows: Vec<Row<'_>> = changes
-        .iter()
-        .map(|(counter, amount)| counter.row(0, *amount))
-        .collect();
-    session.insert_adding(&schema::COUNTERS, &rows).await?;
-    Ok(new.len())
+        .map(|(counter, amount)| owned(counter.row(0, *amount)));
+    Ok(rows.collect())
 }
 
 /// What postings change, by counter.
@@ -120,15 +194,6 @@ pub(super) fn changes(postings: &[&Posting]) -> Result<BTreeMap<CounterRow, i64>
 pub(super) fn stopped(sum: i64, difference: i64) -> i64 {
     let most = crate::Amount::MAX.get().cast_signed();
     sum.saturating_add(difference).clamp(-most, most)
-}
-
-async fn append_audits<S: Session>(
-    session: &mut S,
-    audits: &[Audit],
-) -> Result<usize, LedgerError> {
-    let audits = in_order(audits, |audit| audit.id);
-    let new = keep_new(session, &schema::AUDITS, audits, audit_row).await?;
-    Ok(new.len())
 }
 
 fn audit_row(audit: &Audit) -> Result<Row<'_>, LedgerError> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    LedgerError, Session,
+    LedgerError, LedgerErrorKind, Session,
+    append::Append,
     balances::{Balances, ChargedWithin, Recount, Used},
     forget::Forget,
     log::OneAttempt,
@@ -20,6 +21,9 @@ use crate::{
         LogQuery, Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
     },
 };
+
+/// So many records are made into rows at once; more would keep the caller's thread for too long.
+const FEW: usize = 32;
 
 /// One thing that is asked of a database, in as many statements as it takes.
 pub(in crate::ledger) trait Operation: Send + Sync + 'static {
@@ -42,7 +46,17 @@ pub(in crate::ledger) trait Database: Send + Sync + 'static {
 
 impl<D: Database> Ledger for D {
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Appended, LedgerError>> {
-        self.write(batch)
+        Box::pin(async move {
+            let append = if batch.attempts.len() + batch.postings.len() <= FEW {
+                Append::new(batch)?
+            } else {
+                let making = tokio::task::spawn_blocking(|| Append::new(batch)).await;
+                making.map_err(|error| LedgerError::new(LedgerErrorKind::Unknown, error))??
+            };
+            // What the writer lets go of is freed here.
+            let append = Arc::new(append);
+            self.write(Arc::clone(&append)).await
+        })
     }
 
     fn mark<'a>(

@@ -106,7 +106,8 @@ impl Forget {
         let days = session.rows(&statement, day).await?;
         let row = |user: &UserId, quota: &str, numbers: &[i64]| {
             let [tenant, ..] = self.place();
-            let mut row: Row<'_> = vec![own(tenant), own(text::bind(user.as_str()))];
+            let mut row: Row<'_> =
+                vec![tenant.into_owned(), text::bind(user.as_str()).into_owned()];
             row.push(Bind::Text(quota.to_owned().into()));
             row.extend(numbers.iter().copied().map(Bind::Integer));
             row
@@ -143,14 +144,4 @@ fn day(row: &dyn Fields) -> Result<(String, [i64; 4]), LedgerError> {
         row.integer(4)?,
     ];
     Ok((row.text(0)?, numbers))
-}
-
-fn own(bind: Bind<'_>) -> Bind<'static> {
-    match bind {
-        Bind::Text(text) => Bind::Text(text.into_owned().into()),
-        Bind::Integer(number) => Bind::Integer(number),
-        Bind::Id(id) => Bind::Id(id),
-        Bind::Json(json) => Bind::Json(json),
-        Bind::Null => Bind::Null,
-    }
 }

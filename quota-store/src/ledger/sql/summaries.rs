@@ -74,7 +74,8 @@ impl<'a> Summaries<'a> {
         }
     }
 
-    pub(super) async fn write<S: Session>(self, session: &mut S) -> Result<(), LedgerError> {
+    /// The rows that add them, in the order of their keys.
+    pub(super) fn rows(&self) -> SummaryRows {
         let hours = self.hours.iter().map(|(key, sums)| {
             let &(tenant, quota, hour, plan, rule, outcome) = key;
             let mut row = texts([tenant, quota]);
@@ -83,34 +84,49 @@ impl<'a> Summaries<'a> {
             row.push(encode::outcome_bind(outcome));
             with(row, sums)
         });
-        let hours: Vec<Row<'_>> = hours.collect();
-        session.insert_adding(&schema::HOURS, &hours).await?;
         let tags = self.tags.iter().map(|(key, sums)| {
             let &(tenant, quota, tag, hour, value, outcome) = key;
             let mut row = texts([tenant, quota, tag]);
             row.push(Bind::Integer(hour));
-            row.push(text::bind(value));
+            row.extend(texts([value]));
             row.push(encode::outcome_bind(outcome));
             with(row, sums)
         });
-        let tags: Vec<Row<'_>> = tags.collect();
-        session.insert_adding(&schema::TAGS, &tags).await?;
         let users = self.users.iter().map(|(key, sums)| {
             let &(tenant, user, quota, day) = key;
             let mut row = texts([tenant, user, quota]);
             row.push(Bind::Integer(day));
             with(row, sums)
         });
-        let users: Vec<Row<'_>> = users.collect();
-        session.insert_adding(&schema::USERS, &users).await?;
         let sizes = self.sizes.iter().map(|(key, sums)| {
             let &(tenant, quota, day, size) = key;
             let mut row = texts([tenant, quota]);
             row.extend([day, size].map(Bind::Integer));
             with(row, sums)
         });
-        let sizes: Vec<Row<'_>> = sizes.collect();
-        session.insert_adding(&schema::SIZES, &sizes).await
+        SummaryRows {
+            hours: hours.collect(),
+            tags: tags.collect(),
+            users: users.collect(),
+            sizes: sizes.collect(),
+        }
+    }
+}
+
+/// What is added to each table of sums.
+pub(super) struct SummaryRows {
+    hours: Vec<Row<'static>>,
+    tags: Vec<Row<'static>>,
+    users: Vec<Row<'static>>,
+    sizes: Vec<Row<'static>>,
+}
+
+impl SummaryRows {
+    pub(super) async fn write<S: Session>(&self, session: &mut S) -> Result<(), LedgerError> {
+        session.insert_adding(&schema::HOURS, &self.hours).await?;
+        session.insert_adding(&schema::TAGS, &self.tags).await?;
+        session.insert_adding(&schema::USERS, &self.users).await?;
+        session.insert_adding(&schema::SIZES, &self.sizes).await
     }
 }
 
@@ -120,11 +136,12 @@ fn add<const N: usize>(sums: &mut [i64; N], differences: [i64; N]) {
     }
 }
 
-fn texts<const N: usize>(texts: [&str; N]) -> Row<'_> {
-    texts.into_iter().map(text::bind).collect()
+fn texts<const N: usize>(texts: [&str; N]) -> Row<'static> {
+    let binds = texts.into_iter().map(text::bind);
+    binds.map(Bind::into_owned).collect()
 }
 
-fn with<'a>(mut row: Row<'a>, sums: &[i64]) -> Row<'a> {
+fn with(mut row: Row<'static>, sums: &[i64]) -> Row<'static> {
     row.extend(sums.iter().copied().map(Bind::Integer));
     row
 }

@@ -11,7 +11,7 @@ use crate::{
     ledger::{
         Batch, Bucket, By, Ledger as _, LedgerErrorKind, LedgerStartError, LogQuery, Outcome, Span,
         StatisticsQuery, StreamMark, StreamPosition,
-        sql::{Statement, log, migrations::Migration},
+        sql::{Append, Statement, log, migrations::Migration},
     },
 };
 
@@ -35,6 +35,10 @@ fn batch(position: u64) -> Arc<Batch> {
         }),
         ..Batch::default()
     })
+}
+
+fn append(batch: Arc<Batch>) -> Arc<Append> {
+    Arc::new(Append::new(batch).unwrap())
 }
 
 #[tokio::test]
@@ -158,9 +162,9 @@ async fn a_full_disk_fails_the_batch_and_nothing_else() {
         }),
         ..Batch::default()
     };
-    let error = super::run(&Arc::new(big), &mut connection).unwrap_err();
+    let error = super::run(&append(Arc::new(big)), &mut connection).unwrap_err();
     assert_eq!(error.kind(), LedgerErrorKind::Full);
-    super::run(&batch(1), &mut connection).unwrap();
+    super::run(&append(batch(1)), &mut connection).unwrap();
 }
 
 #[test]
