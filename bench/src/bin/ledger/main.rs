@@ -11,7 +11,9 @@ use std::{sync::Arc, time::Instant};
 
 use anyhow::Result;
 use bench::{goal, goal_at_least, goals};
-use quota_store::ledger::{Durability, Ledger, PostgresLedger, PostgresOptions, SqliteLedger, SqliteOptions};
+use quota_store::ledger::{
+    Durability, Ledger, PostgresLedger, PostgresOptions, SqliteLedger, SqliteOptions,
+};
 
 mod queries;
 mod records;
@@ -25,7 +27,9 @@ const CALLERS: u64 = 4;
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let which = arguments.next();
-    let records = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
+    let records = arguments
+        .next()
+        .map_or(Ok(1_000_000), |text| text.parse())?;
     let is_wanted = |name| which.as_deref().is_none_or(|wanted| wanted == name);
     if is_wanted("sqlite") {
         let folder = tempfile::tempdir()?;
@@ -47,7 +51,10 @@ async fn measure(name: &str, ledger: Arc<dyn Ledger>, records: u64) -> Result<()
     let writer_seconds = cpu_seconds("quota-ledger")?;
     let rate = records as f64 / seconds;
     let health = ledger.health().await?;
-    println!("\n{name}: {records} records in {seconds:.1} s, {} MB", health.bytes / 1_000_000);
+    println!(
+        "\n{name}: {records} records in {seconds:.1} s, {} MB",
+        health.bytes / 1_000_000
+    );
     println!("\n| {name}, ms | median | worst |\n| --- | --- | --- |");
     let slowest = queries::measure(&*ledger).await?;
     goals();

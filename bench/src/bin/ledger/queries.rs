@@ -26,7 +26,10 @@ pub async fn measure(ledger: &dyn Ledger) -> Result<f64> {
             let since = Instant::now();
             let page = ledger.log(&query).await?;
             times.push(since.elapsed().as_secs_f64() * 1_000.0);
-            anyhow::ensure!(query.user.is_some() || !page.rows.is_empty(), "{name}: an empty page");
+            anyhow::ensure!(
+                query.user.is_some() || !page.rows.is_empty(),
+                "{name}: an empty page"
+            );
         }
         slowest = slowest.max(print(name, times));
     }
@@ -35,7 +38,11 @@ pub async fn measure(ledger: &dyn Ledger) -> Result<f64> {
         ("statistics of the month by hour", Bucket::Hour, None),
         ("statistics by day and plan", Bucket::Day, Some(By::Plan)),
         ("statistics by day and rule", Bucket::Day, Some(By::Rule)),
-        ("statistics by day and tag", Bucket::Day, Some(By::Tag("goal".to_owned()))),
+        (
+            "statistics by day and tag",
+            Bucket::Day,
+            Some(By::Tag("goal".to_owned())),
+        ),
     ] {
         let query = StatisticsQuery {
             tenant: Some(tenant()),
@@ -49,14 +56,22 @@ pub async fn measure(ledger: &dyn Ledger) -> Result<f64> {
             let since = Instant::now();
             let statistics = ledger.statistics(&query).await?;
             times.push(since.elapsed().as_secs_f64() * 1_000.0);
-            anyhow::ensure!(statistics.users == 1_000, "{name}: {} users", statistics.users);
+            anyhow::ensure!(
+                statistics.users == 1_000,
+                "{name}: {} users",
+                statistics.users
+            );
         }
         slowest = slowest.max(print(name, times));
     }
     for (name, bucket, by_tag) in [
         ("a user's month by day", Bucket::Day, None),
         ("a user's month by hour", Bucket::Hour, None),
-        ("a user's month by tag", Bucket::Day, Some("goal".to_owned())),
+        (
+            "a user's month by tag",
+            Bucket::Day,
+            Some("goal".to_owned()),
+        ),
     ] {
         let mut times = Vec::new();
         for round in 0..ROUNDS {
@@ -89,9 +104,14 @@ fn month() -> Span {
 
 fn pages() -> Vec<(&'static str, LogQuery)> {
     let all = LogQuery::of(Some(tenant()), 50);
-    let of_user = LogQuery { user: Some(user(0)), ..all.clone() };
+    let of_user = LogQuery {
+        user: Some(user(0)),
+        ..all.clone()
+    };
     let tags = |pairs: &[(&str, &str)]| {
-        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         owned.collect::<BTreeMap<_, _>>()
     };
     let one_tag = tags(&[("goal", "goal-3")]);
@@ -100,24 +120,72 @@ fn pages() -> Vec<(&'static str, LogQuery)> {
     middle.to = UnixMillis::new(START + 15 * DAY);
     vec![
         ("log: latest page", all.clone()),
-        ("log: from the middle of the month", LogQuery { span: middle, ..all.clone() }),
+        (
+            "log: from the middle of the month",
+            LogQuery {
+                span: middle,
+                ..all.clone()
+            },
+        ),
         ("log: of a user", of_user.clone()),
-        ("log: of a user, denied", LogQuery { outcome: Some(Outcome::Denied), ..of_user.clone() }),
-        ("log: of a user and a tag", LogQuery { tags: one_tag.clone(), ..of_user }),
-        ("log: a frequent quota", LogQuery { quota: Some(quota("messages")), ..all.clone() }),
-        ("log: a rare quota", LogQuery { quota: Some(quota("storage")), ..all.clone() }),
-        ("log: late", LogQuery { outcome: Some(Outcome::Late), ..all.clone() }),
-        ("log: a rule, denied", LogQuery {
-            rule: Some("GET /ws/chat".to_owned()),
-            outcome: Some(Outcome::Denied),
-            ..all.clone()
-        }),
-        ("log: a tag", LogQuery { tags: one_tag, ..all.clone() }),
-        ("log: two tags and a rare quota", LogQuery {
-            tags: two_tags,
-            quota: Some(quota("storage")),
-            ..all
-        }),
+        (
+            "log: of a user, denied",
+            LogQuery {
+                outcome: Some(Outcome::Denied),
+                ..of_user.clone()
+            },
+        ),
+        (
+            "log: of a user and a tag",
+            LogQuery {
+                tags: one_tag.clone(),
+                ..of_user
+            },
+        ),
+        (
+            "log: a frequent quota",
+            LogQuery {
+                quota: Some(quota("messages")),
+                ..all.clone()
+            },
+        ),
+        (
+            "log: a rare quota",
+            LogQuery {
+                quota: Some(quota("storage")),
+                ..all.clone()
+            },
+        ),
+        (
+            "log: late",
+            LogQuery {
+                outcome: Some(Outcome::Late),
+                ..all.clone()
+            },
+        ),
+        (
+            "log: a rule, denied",
+            LogQuery {
+                rule: Some("GET /ws/chat".to_owned()),
+                outcome: Some(Outcome::Denied),
+                ..all.clone()
+            },
+        ),
+        (
+            "log: a tag",
+            LogQuery {
+                tags: one_tag,
+                ..all.clone()
+            },
+        ),
+        (
+            "log: two tags and a rare quota",
+            LogQuery {
+                tags: two_tags,
+                quota: Some(quota("storage")),
+                ..all
+            },
+        ),
     ]
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use quota_store::{
     Amount, CounterKey, PlanName, QuotaName, Requester, ReservationId, Scope, TenantId, UnixMillis,
     UserId, Window, WindowSpan,
-    ledger::{Attempt, Batch, Charged, Entry, Outcome, PlanAtTheTime, PlanSource, Posting, PostingKind},
+    ledger::{
+        Attempt, Batch, Charged, Entry, Outcome, PlanAtTheTime, PlanSource, Posting, PostingKind,
+    },
 };
 
 pub const USERS: u64 = 1_000;
@@ -15,7 +17,11 @@ pub const DAY: u64 = 86_400_000;
 pub const MONTH: u64 = 30 * DAY;
 
 const PLANS: [&str; 4] = ["free", "pro", "max", "enterprise"];
-const RULES: [&str; 3] = ["POST /api/v1/chat", "POST /api/v1/chat/stream", "GET /ws/chat"];
+const RULES: [&str; 3] = [
+    "POST /api/v1/chat",
+    "POST /api/v1/chat/stream",
+    "GET /ws/chat",
+];
 
 pub fn tenant() -> TenantId {
     TenantId::new("acme").expect("not empty")
@@ -114,10 +120,22 @@ fn posting(attempt: &Attempt) -> Posting {
     let [messages, tokens] = [&attempt.charges[0], &attempt.charges[1]];
     let entry = |counter, amount| Entry { counter, amount };
     let entries = vec![
-        entry(counter(Scope::User, &messages.quota, Window::Day, day, DAY), messages.charged),
-        entry(counter(Scope::User, &messages.quota, Window::Month, START, MONTH), messages.charged),
-        entry(counter(Scope::User, &tokens.quota, Window::Month, START, MONTH), tokens.charged),
-        entry(counter(Scope::Tenant, &tokens.quota, Window::Month, START, MONTH), tokens.charged),
+        entry(
+            counter(Scope::User, &messages.quota, Window::Day, day, DAY),
+            messages.charged,
+        ),
+        entry(
+            counter(Scope::User, &messages.quota, Window::Month, START, MONTH),
+            messages.charged,
+        ),
+        entry(
+            counter(Scope::User, &tokens.quota, Window::Month, START, MONTH),
+            tokens.charged,
+        ),
+        entry(
+            counter(Scope::Tenant, &tokens.quota, Window::Month, START, MONTH),
+            tokens.charged,
+        ),
     ];
     let kind = PostingKind::Commit;
     Posting {

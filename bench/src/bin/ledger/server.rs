@@ -23,13 +23,25 @@ impl PostgresServer {
         let data = folder.path().join("data");
         let is_root = std::os::unix::fs::MetadataExt::uid(&folder.path().metadata()?) == 0;
         if is_root {
-            let given = Command::new("chown").arg("postgres").arg(folder.path()).status()?;
+            let given = Command::new("chown")
+                .arg("postgres")
+                .arg(folder.path())
+                .status()?;
             anyhow::ensure!(given.success(), "chown fails");
         }
         let made = command("initdb", is_root)?
             .arg("--pgdata")
             .arg(&data)
-            .args(["--username", "quota", "--auth", "trust", "--encoding", "UTF8", "--locale", "C"])
+            .args([
+                "--username",
+                "quota",
+                "--auth",
+                "trust",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+            ])
             .stdout(Stdio::null())
             .status()?;
         anyhow::ensure!(made.success(), "initdb fails");
@@ -42,7 +54,11 @@ impl PostgresServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let server = Self { child, port, _folder: folder };
+        let server = Self {
+            child,
+            port,
+            _folder: folder,
+        };
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -69,16 +85,27 @@ impl Drop for PostgresServer {
 fn command(name: &str, is_root: bool) -> Result<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
     folders.extend(versions.flatten().map(|version| version.path().join("bin")));
-    let program = folders.iter().map(|folder| folder.join(name)).find(|file| Path::is_file(file));
+    let program = folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|file| Path::is_file(file));
     let program = program.with_context(|| format!("{name} is missing: install postgresql"))?;
     if !is_root {
         return Ok(Command::new(program));
     }
     let mut command = Command::new("setpriv");
     command
-        .args(["--reuid", "postgres", "--regid", "postgres", "--init-groups"])
+        .args([
+            "--reuid",
+            "postgres",
+            "--regid",
+            "postgres",
+            "--init-groups",
+        ])
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program);
     Ok(command)
