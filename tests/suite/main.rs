@@ -37,6 +37,7 @@ mod full_memory;
 mod handle;
 #[cfg(test)]
 mod ledgers;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod loss;

@@ -193,7 +193,8 @@ async fn a_server_that_hangs_keeps_nobody_for_ever() {
         "the ledger answers again",
     )
     .await;
-    let log = ledger.log(&LogQuery::of(TenantId::new("acme").ok(), 100));
+    let query = LogQuery::of(TenantId::new("acme").ok(), 100);
+    let log = ledger.log(&query);
     assert_eq!(log.await.expect("the log").rows.len(), 1);
 }
 
