@@ -57,6 +57,7 @@ mod ask;
 mod copies;
 mod expiry;
 mod identity;
+pub mod ledger;
 mod limits;
 mod losses;
 mod model;

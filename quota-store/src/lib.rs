@@ -100,6 +100,8 @@
 //!
 //! - `redis`: counters in Redis 7.0 or newer, shared by several processes. Adds the redis client.
 //! - `redis-tls`: TLS to it. Adds rustls.
+//! - `sqlite`: a [`ledger`] in a file of this machine. Compiles SQLite into the program.
+//! - `postgres`: a [`ledger`] in Postgres 13 or newer, with TLS. Adds its client, a pool and rustls.
 //! - `test-util`: the contract that every store must keep, as tests, and a clock that tests move by
 //!   hand. For `dev-dependencies`.
 
@@ -111,6 +113,7 @@ pub mod contract;
 pub mod counter;
 mod decision;
 mod error;
+pub mod ledger;
 mod limit;
 mod name;
 mod plan;

@@ -36,6 +36,8 @@ mod full_memory;
 #[cfg(test)]
 mod handle;
 #[cfg(test)]
+mod ledgers;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod loss;

@@ -8,7 +8,13 @@ use std::{
 };
 
 /// Crates that speak to a database; only `quota-store` and the tests know them.
-const DRIVERS: [&str; 2] = ["redis", "deadpool-redis"];
+const DRIVERS: [&str; 5] = [
+    "deadpool-postgres",
+    "deadpool-redis",
+    "redis",
+    "rusqlite",
+    "tokio-postgres",
+];
 
 /// Endings of files that are text by our own hand.
 const TEXT: [&str; 8] = ["rs", "toml", "md", "lua", "yml", "sh", "json", "sql"];

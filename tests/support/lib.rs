@@ -22,7 +22,7 @@ pub mod tokens;
 
 pub use eventually::{eventually, eventually_eq};
 pub use proxy::{Fault, FaultProxy};
-pub use servers::{RedisServer, shared_redis, unique_prefix};
+pub use servers::{PostgresServer, RedisServer, shared_postgres, shared_redis, unique_prefix};
 
 /// The guides of `docs/`, so that their examples compile.
 #[cfg(doctest)]

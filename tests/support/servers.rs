@@ -1,6 +1,7 @@
-//! Private Redis servers.
+//! Private Redis and Postgres servers.
 
 mod builder;
+mod postgres;
 mod tls;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 use redis::{Client, Connection, TlsCertificates, Value};
 
 pub use builder::{ADMIN, RedisBuilder};
+pub use postgres::{PostgresServer, shared_postgres};
 
 use crate::processes::{self, Signal};
 use builder::Settings;

@@ -67,7 +67,9 @@ async fn main() -> Result<()> {
         });
         let contenders = contenders.collect();
         let series = tokio::task::block_in_place(|| take_turns(ROUNDS, contenders));
-        println!("\n| Redis, {connections} connections | requests/s | of naive 4 | of naive 16 | of naive 64 | of bare |");
+        println!(
+            "\n| Redis, {connections} connections | requests/s | of naive 4 | of naive 16 | of naive 64 | of bare |"
+        );
         println!("| --- | --- | --- | --- | --- | --- |");
         for one in &series {
             let (name, median) = (&one.name, one.median());

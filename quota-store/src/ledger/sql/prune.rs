@@ -1,0 +1,141 @@
+//! Pruning: rows go, balances stay.
+
+use super::{
+    Bind, LedgerError, Operation, Row, Session, Statement,
+    append::changes,
+    encode::{self, ATTEMPT, POSTING},
+    schema,
+    summaries::{DAY, HOUR, start_of},
+};
+use crate::{UnixMillis, ledger::Pruned};
+
+/// One step of pruning, a transaction of its own.
+///
+/// What others depend on goes last: the balance of an ended window when no posting of it is left.
+pub(super) struct Prune {
+    pub(super) before: UnixMillis,
+    pub(super) limit: u32,
+}
+
+impl Operation for Prune {
+    type Answer = Pruned;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Pruned, LedgerError> {
+        let mut rows = self.attempts(session).await?;
+        if rows < self.limit.into() {
+            rows += self.postings(session, self.left(rows)).await?;
+        }
+        if rows < self.limit.into() {
+            rows += self.counters(session, self.left(rows)).await?;
+        }
+        for (table, time, unit) in SUMS {
+            if rows < self.limit.into() {
+                rows += self
+                    .sums(session, table, (time, unit), self.left(rows))
+                    .await?;
+            }
+        }
+        Ok(Pruned { rows })
+    }
+}
+
+/// The sums with the column that says when, and how long its parts are.
+const SUMS: [(&super::Table, &str, i64); 4] = [
+    (&schema::HOURS, "hour", HOUR),
+    (&schema::TAGS, "hour", HOUR),
+    (&schema::USERS, "day", DAY),
+    (&schema::SIZES, "day", DAY),
+];
+
+impl Prune {
+    fn left(&self, rows: u64) -> i64 {
+        i64::from(self.limit).saturating_sub_unsigned(rows)
+    }
+
+    async fn attempts<S: Session>(&self, session: &mut S) -> Result<u64, LedgerError> {
+        let statement = Statement::new(
+            format!("SELECT {ATTEMPT} FROM attempts a WHERE a.at < ?1 ORDER BY a.at LIMIT ?2"),
+            vec![encode::millis(self.before)?, Bind::Integer(self.left(0))],
+        );
+        let attempts = session.rows(&statement, encode::attempt).await?;
+        let mut labels = Vec::new();
+        let mut keys: Vec<Row<'_>> = Vec::with_capacity(attempts.len());
+        for attempt in &attempts {
+            labels.extend(encode::label_rows(attempt)?);
+            keys.push(vec![
+                Bind::Id(attempt.id.as_uuid()),
+                encode::outcome_bind(attempt.outcome),
+            ]);
+        }
+        session.delete(&schema::LABELS, &labels).await?;
+        session.delete(&schema::ATTEMPTS, &keys).await?;
+        Ok(count(attempts.len()))
+    }
+
+    /// Folds postings into the opening balances of their counters.
+    async fn postings<S: Session>(&self, session: &mut S, limit: i64) -> Result<u64, LedgerError> {
+        let statement = Statement::new(
+            format!("SELECT {POSTING} FROM postings WHERE at < ?1 ORDER BY at LIMIT ?2"),
+            vec![encode::millis(self.before)?, Bind::Integer(limit)],
+        );
+        let postings = session.rows(&statement, encode::posting).await?;
+        let changes = changes(&postings.iter().collect::<Vec<_>>())?;
+        let keys: Vec<Row<'_>> = postings
+            .iter()
+            .map(|posting| {
+                vec![
+                    Bind::Id(posting.reservation.as_uuid()),
+                    Bind::Text(posting.kind.as_str().into()),
+                ]
+            })
+            .collect();
+        session.delete(&schema::POSTINGS, &keys).await?;
+        let folded: Vec<Row<'_>> = changes
+            .iter()
+            .map(|(counter, amount)| counter.row(*amount, 0))
+            .collect();
+        session.insert_adding(&schema::COUNTERS, &folded).await?;
+        Ok(count(postings.len()))
+    }
+
+    async fn counters<S: Session>(&self, session: &mut S, limit: i64) -> Result<u64, LedgerError> {
+        let before = encode::millis(self.before)?;
+        delete_some(session, &schema::COUNTERS, "span_end", (before, limit)).await
+    }
+
+    /// Only hours and days that lie before as a whole.
+    async fn sums<S: Session>(
+        &self,
+        session: &mut S,
+        table: &'static super::Table,
+        (time, unit): (&'static str, i64),
+        limit: i64,
+    ) -> Result<u64, LedgerError> {
+        let before = i64::try_from(self.before.get()).unwrap_or(i64::MAX);
+        let before = Bind::Integer(start_of(unit, before));
+        delete_some(session, table, time, (before, limit)).await
+    }
+}
+
+/// Deletes rows from before an instant, so many at most.
+async fn delete_some<S: Session>(
+    session: &mut S,
+    table: &'static super::Table,
+    time: &'static str,
+    (before, limit): (Bind<'static>, i64),
+) -> Result<u64, LedgerError> {
+    let key = super::Table::names(table.key_columns());
+    let name = table.name;
+    let statement = Statement::new(
+        format!(
+            "DELETE FROM {name} WHERE ({key}) IN \
+             (SELECT {key} FROM {name} WHERE {time} < ?1 ORDER BY {time} LIMIT ?2)"
+        ),
+        vec![before, Bind::Integer(limit)],
+    );
+    session.execute(&statement).await
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
+}
