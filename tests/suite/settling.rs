@@ -180,6 +180,33 @@ async fn shutdown_drains_what_is_settled_in_the_background(store: Store) {
     layered.quota.shutdown().await;
 }
 
+/// As many commits wait as the settler takes: the next waits at the head, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_waits_at_the_head_and_loses_nothing() {
+    /// What is queued and under way at most.
+    const SETTLING: u64 = 65_536 + 256;
+    let text = config("timeout = \"60s\"\nsettle = \"background\"\nreservation_ttl = \"10m\"")
+        .replace("max_in_flight = 1000", "max_in_flight = 100000")
+        .replace("1000/lifetime", "1M/lifetime");
+    let (layered, watch) = layered_watched(Store::Memory, &text).await;
+    watch.set_commits(Commits::Wait);
+    let app = app(&layered);
+    for _ in 0..SETTLING {
+        assert_eq!(send(&app, get("/chat", "alice")).await.status(), 200);
+    }
+    let next = start(&layered, "/chat");
+    eventually_eq((0, SETTLING + 1), || counted(&layered), "it holds its unit").await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!next.is_finished());
+
+    watch.set_commits(Commits::Pass);
+    assert_eq!(next.await.unwrap().status(), 200);
+    layered.quota.shutdown().await;
+    assert_eq!(counted(&layered).await, (SETTLING + 1, 0));
+}
+
 /// The client is gone while its commit is under way: the head was a success.
 async fn a_client_that_leaves_during_the_commit_is_charged(store: Store) {
     let (layered, watch) = layered_watched(store, &config("timeout = \"5s\"")).await;

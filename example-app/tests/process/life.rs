@@ -42,12 +42,21 @@ fn a_reload_changes_the_limit_and_refills_nobody() {
 
 #[test]
 fn an_end_waits_for_running_requests() {
+    ended_by("TERM");
+}
+
+#[test]
+fn ctrl_c_waits_for_running_requests() {
+    ended_by("INT");
+}
+
+fn ended_by(signal: &str) {
     let redis = Redis::start();
     let config = Config::new(&config(&redis.url(), 5));
     let mut app = App::start(&["--demo", "--config", &config.path()]);
     let token = config.token("alice");
     let running = while_running(&mut app, &redis, &token, 1_500);
-    app.signal("TERM");
+    app.signal(signal);
     let (code, output) = app.wait();
     assert_eq!(code, 0, "{output}");
     assert_eq!(counts(&running.recv().unwrap()), (200, "1", "5"));

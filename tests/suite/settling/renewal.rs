@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing};
-use quota_store::UnixMillis;
+use quota_store::{SystemClock, UnixMillis};
 use quota_tests::{
-    doubles::Watch,
+    RedisServer,
+    doubles::{Watch, WatchedStore},
     eventually, eventually_eq,
-    layers::{Layered, Store, layered_watched},
+    layers::{Layered, Store, layered_over, layered_watched, redis_store},
     logs::Metrics,
     requests::{get, send},
 };
@@ -87,6 +88,37 @@ async fn fifty_live_requests_are_renewed_in_one_call(store: Store) {
     let after = watch.calls("renew");
     assert!(renewals_between(&layered, &watch, TTL).await <= 1);
     assert!(watch.calls("renew") <= after + 1);
+}
+
+/// Redis stands still for longer than two renewals need, and goes on before the units expire.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_outlives_an_outage_that_its_units_outlive() {
+    let server = RedisServer::start();
+    let metrics = Metrics::capture();
+    let text = config("timeout = \"200ms\"\nreservation_ttl = \"6s\"");
+    let store = Arc::new(redis_store(&server.url()).await);
+    let watched = WatchedStore::new(store);
+    let watch = watched.watch();
+    let layered = layered_over(Arc::new(watched), &text, Arc::new(SystemClock)).await;
+    let (app, go) = gated(&layered);
+    let running = tokio::spawn(async move { send(&app, get("/chat", "alice")).await });
+    eventually_eq((0, 1), || counted(&layered), "it holds its unit").await;
+    let expiry = layered.store.now().saturating_add(Duration::from_secs(6));
+
+    server.stop();
+    let before = watch.calls("renew");
+    let failed = || async { watch.calls("renew") >= before + 1 };
+    eventually(failed, "a renewal meets the outage").await;
+    server.cont();
+
+    // Without another renewal the units would have expired by now.
+    until(&layered, expiry.saturating_add(Duration::from_secs(1))).await;
+    eventually_eq((0, 1), || counted(&layered), "Redis answers again").await;
+    go.add_permits(1);
+    assert_eq!(running.await.unwrap().status(), 200);
+    eventually_eq((1, 0), || counted(&layered), "it is charged").await;
+    let late = "quota_requests_total{outcome=late,plan=free,quota=messages,route=/chat}";
+    assert_eq!(metrics.counter(late), 0);
 }
 
 /// Beyond `max_reservation` the units are free, and a success is charged late.
