@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
     Claim, Durability, LedgerError, LedgerStartError, SqliteOptions, at_once, failure,
@@ -22,6 +22,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     sql: include_str!("../migrations/0001_ledger.sqlite.sql"),
 }];
 
+/// How often the switch to a write-ahead log is tried while others are busy.
+const MOST_SWITCHES: usize = 100;
 /// How many reads run at once.
 const READERS: usize = 4;
 
@@ -117,13 +119,35 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
-    connection.execute_batch("PRAGMA journal_mode = WAL")?;
+    use_wal(connection)?;
     connection.execute_batch(match durability {
         Durability::Process => "PRAGMA synchronous = NORMAL",
         Durability::Power => "PRAGMA synchronous = FULL",
     })?;
     // 64 MiB hold the ends of all indexes; fewer checkpoints write a page fewer times.
     connection.execute_batch("PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 16000")
+}
+
+/// Switches to a write-ahead log.
+///
+/// Alone of all statements the switch does not wait for other connections, so where one is busy
+/// something that does wait comes first.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let is_busy = |error: &rusqlite::Error| {
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    };
+    for _ in 0..MOST_SWITCHES {
+        match connection.execute_batch("PRAGMA journal_mode = WAL") {
+            Err(error) if is_busy(&error) => {
+                connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?;
+            }
+            outcome => return outcome,
+        }
+    }
+    connection.execute_batch("PRAGMA journal_mode = WAL")
 }
 
 /// Brings the tables up to date. Of several processes one does it, and the others find it done.
