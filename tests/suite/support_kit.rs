@@ -202,10 +202,11 @@ fn a_token_says_what_was_claimed() {
 
 #[tokio::test]
 async fn a_process_is_heard_and_signalled() {
-    let script = "trap 'echo again' HUP; echo ready; while :; do sleep 0.01; done";
+    let script = "trap 'echo again' CONT; echo ready; while :; do sleep 0.01; done";
     let process = Process::start("sh", &["-c", script]);
     assert_eq!(process.line_with("read").await, "ready");
-    process.signal(Signal::HangUp);
+    // Not SIGHUP: `nohup` has it ignored, and a shell can't trap what it finds ignored.
+    process.signal(Signal::Continue);
     process.line_with("again").await;
     process.signal(Signal::Terminate);
     assert!(!process.wait().await.success());
