@@ -29,8 +29,9 @@ pub(super) struct Double {
 pub(super) struct State {
     pub(super) attempts: Vec<Attempt>,
     pub(super) postings: Vec<Posting>,
-    /// What is there already.
-    keys: HashSet<(ReservationId, String)>,
+    /// The keys of what is there.
+    keys: HashSet<(ReservationId, &'static str)>,
+    posted: HashSet<(ReservationId, &'static str)>,
     /// The sizes of all batches, in their order, those that failed included.
     pub(super) batches: Vec<usize>,
     pub(super) times: Vec<Instant>,
@@ -84,20 +85,12 @@ impl Double {
         }
         let mut state = self.state();
         for new in &batch.attempts {
-            let key = (new.id, new.outcome);
-            if !state
-                .attempts
-                .iter()
-                .any(|old| (old.id, old.outcome) == key)
-            {
-                state.attempts.push(new.clone());
-            }
+            let is_new = state.keys.insert((new.id, new.outcome.as_str()));
+            state.attempts.extend(is_new.then(|| new.clone()));
         }
         for new in &batch.postings {
-            let kind = format!("posting {}", new.kind);
-            if state.keys.insert((new.reservation, kind)) {
-                state.postings.push(new.clone());
-            }
+            let is_new = state.posted.insert((new.reservation, new.kind.as_str()));
+            state.postings.extend(is_new.then(|| new.clone()));
         }
         Ok(Appended::default())
     }

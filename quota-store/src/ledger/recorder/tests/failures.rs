@@ -53,11 +53,12 @@ async fn a_poisoned_record_does_not_hold_up_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ledger_that_panics_is_asked_again() {
+async fn a_ledger_that_panics_or_answers_too_late_is_asked_again() {
     let double = Double::new();
-    double.fail([Failure::Panic]);
+    double.fail([Failure::Panic, Failure::After(LedgerErrorKind::Unknown)]);
     let recorder = start(&double, &RecorderOptions::default());
     charge(&recorder, 0).await.unwrap();
+    assert_eq!(double.state().batches, [1, 1, 1]);
     assert_each_once(&double.state().attempts, 0..1);
 }
 
