@@ -20,6 +20,7 @@ mod error;
 mod postgres;
 mod posting;
 mod query;
+mod recorder;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -40,6 +41,7 @@ pub use self::{
         LogCursor, LogPage, LogQuery, Page, Part, Pruned, Sizes, Span, Statistics, StatisticsQuery,
         Usage, UsageQuery,
     },
+    recorder::{Backlog, Denials, Recorder, RecorderOptions, Recording},
 };
 
 /// Keeps what was charged, for good.
