@@ -116,6 +116,8 @@ mod error;
 pub mod ledger;
 mod limit;
 mod name;
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
+mod partition;
 mod plan;
 mod reservation;
 mod subject;

@@ -17,7 +17,6 @@ mod encode;
 mod forget;
 pub(super) mod log;
 pub(super) mod migrations;
-mod partition;
 mod prune;
 mod schema;
 pub(super) mod statistics;

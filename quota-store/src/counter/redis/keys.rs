@@ -7,11 +7,12 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest as _, Sha256};
 use uuid::fmt::Simple;
 
 use super::script::Words;
-use crate::{CounterKey, OperationId, Requester, ReservationId, Scope, UnixMillis, Window};
+use crate::{
+    CounterKey, OperationId, Requester, ReservationId, Scope, UnixMillis, Window, partition,
+};
 
 /// The number of partitions; it is written into Redis and never changes.
 pub(super) const PARTITIONS: usize = 256;
@@ -44,11 +45,11 @@ impl Partitions {
 
 impl<'a> Address<'a> {
     pub(super) fn of(partitions: &'a Partitions, requester: &'a Requester) -> Self {
-        let user = encoded(requester.user.as_str());
+        let user = partition::encoded(requester.user.as_str());
         let tenant = requester.tenant.as_ref();
-        let tenant = tenant.map(|tenant| encoded(tenant.as_str()));
+        let tenant = tenant.map(|tenant| partition::encoded(tenant.as_str()));
         let owner = tenant.as_ref().unwrap_or(&user);
-        let partition = Sha256::digest(owner.as_bytes())[0];
+        let partition = partition::of(owner);
         Self {
             partition,
             base: &partitions.0[usize::from(partition)],
@@ -98,25 +99,6 @@ impl<'a> Address<'a> {
             bytes.extend_from_slice(part.as_bytes());
         }
     }
-}
-
-/// An id with everything but letters, digits and `-._~@` written as `%XX`.
-fn encoded(id: &str) -> Cow<'_, str> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
-    if id.bytes().all(is_plain) {
-        return id.into();
-    }
-    let mut text = String::new();
-    for byte in id.bytes() {
-        if is_plain(byte) {
-            text.push(char::from(byte));
-        } else {
-            let digit = |number: u8| char::from(DIGITS[usize::from(number & 15)]);
-            text.extend(['%', digit(byte >> 4), digit(byte)]);
-        }
-    }
-    text.into()
 }
 
 /// The field of a counter: `QUOTA:WINDOW`, then the end of its span and, unless it is the usual

@@ -6,6 +6,7 @@ use super::{Bind, Fields, LedgerError, Row, invalid, text, unreadable};
 use crate::{
     Amount, Bound, CounterKey, QuotaName, Scope, TenantId, UnixMillis, UserId, WindowSpan,
     ledger::{Attempt, Charged, DeniedBy, Entry, Outcome, PlanAtTheTime, Posting, PostingKind},
+    partition,
 };
 
 /// The end of a lifetime.
@@ -355,10 +356,10 @@ impl CounterRow {
     /// A row of the table that adds to a counter.
     pub(super) fn row(&self, opening: i64, used: i64) -> Row<'_> {
         let mut row = self.binds();
-        let partition = super::partition::of(
-            &text::from_sql(self.tenant.clone()),
-            &text::from_sql(self.user.clone()),
-        );
+        let no_tenant = self.tenant.is_empty();
+        let owner = if no_tenant { &self.user } else { &self.tenant };
+        let owner = text::from_sql(owner.clone());
+        let partition = partition::of(&partition::encoded(&owner));
         row.extend([partition.into(), opening, used].map(Bind::Integer));
         row
     }
