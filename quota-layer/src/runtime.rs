@@ -67,45 +67,28 @@ impl Runtime {
         }
     }
 
-    /// The rule that a request falls under.
-    pub(crate) fn find(&self, target: Target<'_>) -> Found {
-        self.routes.find(target)
-    }
-
-    /// Whether nothing at all is to be done for such a request.
-    pub(crate) fn is_exempt(&self, found: Found) -> bool {
+    /// What becomes of a request, which the same layer may charge already further out.
+    pub(crate) fn ruling(&self, target: Target<'_>, is_charged: impl FnOnce() -> bool) -> Ruling {
+        let found = self.routes.find(target);
         match found {
-            Found::Rule(rule) => self.config.rules[rule].action == RuleAction::Exempt,
-            Found::Unmatched => self.config.unmatched == Unmatched::Pass,
-            Found::Misspelled => false,
-        }
-    }
-
-    /// What becomes of a request.
-    pub(crate) fn ruling(&self, found: Found, target: Target<'_>) -> Ruling {
-        match found {
-            Found::Rule(rule) => match self.config.rules[rule].action {
-                RuleAction::Exempt => Ruling::Pass,
-                RuleAction::Charge(_) => Ruling::Charge(rule),
-            },
+            Found::Rule(rule) if self.config.rules[rule].action == RuleAction::Exempt => {
+                Ruling::Pass
+            }
+            Found::Unmatched if self.config.unmatched == Unmatched::Pass => Ruling::Pass,
+            _ if is_charged() => Ruling::Pass,
+            Found::Rule(rule) => Ruling::Charge(rule),
             Found::Misspelled => Ruling::Misspelled,
             Found::Unmatched => self.unmatched(target),
         }
     }
 
     fn unmatched(&self, target: Target<'_>) -> Ruling {
-        match self.config.unmatched {
-            Unmatched::Pass => Ruling::Pass,
-            Unmatched::Deny => {
-                self.unmatched.count();
-                Ruling::Unmatched
-            }
-            Unmatched::Warn => {
-                self.unmatched.count();
-                self.warn_once(target);
-                Ruling::Pass
-            }
+        self.unmatched.count();
+        if self.config.unmatched == Unmatched::Deny {
+            return Ruling::Unmatched;
         }
+        self.warn_once(target);
+        Ruling::Pass
     }
 
     fn warn_once(&self, target: Target<'_>) {

@@ -82,11 +82,8 @@ impl Course {
     fn of<ReqBody>(shared: &Arc<Shared>, request: &Request<ReqBody>) -> Self {
         let runtime = shared.runtime.load();
         let target = request::target(request);
-        let found = runtime.find(target);
-        if runtime.is_exempt(found) || request::is_charged_by(shared, request) {
-            return Self::Pass;
-        }
-        let refusal = match runtime.ruling(found, target) {
+        let is_charged = || request::is_charged_by(shared, request);
+        let refusal = match runtime.ruling(target, is_charged) {
             Ruling::Pass => return Self::Pass,
             Ruling::Charge(rule) => {
                 let runtime = Arc::clone(&runtime);
