@@ -42,8 +42,9 @@ pub mod redis;
 pub trait CounterStore: Send + Sync + 'static {
     /// Whether every future of this store is ready when it is first polled.
     ///
-    /// Then nothing is allocated for one, and nobody prepares to wait. A store that says so and
-    /// waits all the same is asked again; it loses time, and nothing else.
+    /// Then nothing is allocated for one, and nobody prepares to wait. A store that says so keeps
+    /// it: a future that waits all the same is dropped, which may have taken effect, and the store
+    /// is asked again.
     const NEVER_WAITS: bool = false;
 
     /// The store's present time, as far as it is known without asking it.

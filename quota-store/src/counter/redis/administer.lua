@@ -23,7 +23,7 @@ local function administer()
     end
     epoch_of(KEYS[1])
     rare().write_new(key, { 'g', generation }, 2, now + memory)
-    reply = packed_text(2, {}, generation)
+    reply = packed_text(2, {}, 0, generation)
   else
     local value = call('HGET', key, field)
     local before, reserved = parse(value)

@@ -36,15 +36,14 @@ local function parse(value)
   return used, reserved
 end
 
--- An item of the answer: a code, and the first `count` of `numbers`.
-local function packed(code, numbers, count)
-  return pack('<I2B' .. string.rep('i8', count), 1 + 8 * count, code, unpack(numbers, 1, count))
+-- An item of the answer: a code, the first `count` of `numbers`, and a text.
+local function packed_text(code, numbers, count, text)
+  local layout = '<I2B' .. string.rep('i8', count)
+  return pack(layout, 1 + 8 * count + #text, code, unpack(numbers, 1, count)) .. text
 end
 
--- An item that ends with a text.
-local function packed_text(code, numbers, text)
-  local item = packed(code, numbers, #numbers) .. text
-  return pack('<I2', #item - 2) .. sub(item, 3)
+local function packed(code, numbers, count)
+  return packed_text(code, numbers, count, '')
 end
 
 -- Answers every item by itself: one that can't be read does not hurt the others.
@@ -63,7 +62,7 @@ local function answer(count, item)
       if type(failure) == 'table' then
         failure = failure.err or 'unknown failure'
       end
-      replies[at + 1] = packed_text(UNREADABLE, {}, sub(tostring(failure), 1, 1000))
+      replies[at + 1] = packed_text(UNREADABLE, {}, 0, sub(tostring(failure), 1, 1000))
       at = at + 1
     end
   end

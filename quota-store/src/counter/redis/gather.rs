@@ -200,8 +200,8 @@ impl Reply {
     }
 }
 
-/// Sends at once when hardly a call is in flight, and gathers what comes while some are. Full calls do not
-/// wait for each other.
+/// Sends at once when hardly a call is in flight, and gathers what comes while some are. Full calls
+/// do not wait for each other.
 async fn send_all(
     link: Arc<Link>,
     script: Script,

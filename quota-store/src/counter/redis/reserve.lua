@@ -46,10 +46,11 @@ local function check_generation(known, generation, stored, scope)
   if known == FRESH and (not stored or rare().later(generation, stored)) then
     return nil, generation
   end
-  return packed_text(STALE_PLAN, { scope }, stored or ''), nil
+  return packed_text(STALE_PLAN, { scope }, 1, stored or ''), nil
 end
 
 local function allowed(at, epoch, count)
+  -- One counter is usual, and needs no table.
   if count == 1 then
     return pack('<I2Bi8i8i8c16', 41, ALLOWED, at, used[1], reserved[1], epoch)
   end
@@ -57,7 +58,7 @@ local function allowed(at, epoch, count)
   for i = 1, count do
     numbers[2 * i], numbers[2 * i + 1] = used[i], reserved[i]
   end
-  return packed_text(ALLOWED, numbers, epoch)
+  return packed_text(ALLOWED, numbers, 1 + 2 * count, epoch)
 end
 
 -- The answer to a copy of an earlier send, or nil. The counters have been parsed.

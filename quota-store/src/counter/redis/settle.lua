@@ -60,6 +60,7 @@ local function write(key, length, is_new, from, to, values, offset, fields)
 end
 
 local function with_counters(code, count)
+  -- One counter is usual, and needs no table.
   if count == 1 then
     return pack('<I2Bi8i8', 17, code, used[1], reserved[1])
   end
@@ -71,8 +72,8 @@ local function with_counters(code, count)
 end
 
 -- Keeps a late copy of the reserve from taking effect.
-local function mark_ending(index, member, what, until_ms)
-  if until_ms > now then
+local function mark_ending(index, member, what, until_ms, is_repeated)
+  if (what == ABORT or is_repeated == 1) and until_ms > now then
     local mark = what == ABORT and 'a' or 's'
     call('SET', rare().marker_of(index, member), mark, 'NX', 'PXAT', until_ms)
   end
@@ -137,14 +138,10 @@ local function settle()
     -- A copy of the reserve came after the loss; a second commit is not charged as lost.
     call('SET', rare().marker_of(index, member), 'l', 'PX', memory)
   elseif is_live then
-    if what == ABORT or is_repeated == 1 then
-      mark_ending(index, member, what, until_ms)
-    end
+    mark_ending(index, member, what, until_ms, is_repeated)
   elseif what == RELEASE or what == ABORT then
     epoch_of(epoch_key)
-    if what == ABORT or is_repeated == 1 then
-      mark_ending(index, member, what, until_ms)
-    end
+    mark_ending(index, member, what, until_ms, is_repeated)
     return packed(ALREADY, {}, 0)
   else
     local marker = rare().marker_of(index, member)
