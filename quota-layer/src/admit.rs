@@ -258,6 +258,7 @@ impl Ask<'_> {
             ttl: store.reservation_ttl,
             user_generation: plans.user_generation,
             tenant_generation: plans.tenant_generation,
+            plans_generation: quota_store::KnownGeneration::Untracked,
             max_in_flight: store.max_in_flight,
             orphans: store.orphans,
             holds: windows.holds.clone(),
@@ -278,7 +279,9 @@ impl Ask<'_> {
                 logs::denied(self, request.id, &denial);
                 Answer::Refused(Refusal::Denied(Box::new(denial)))
             }
-            Decision::Stale(Stale::Plan { .. }) => Answer::Again(Lookup::Fresh),
+            Decision::Stale(Stale::Plan { .. } | Stale::Plans { .. }) => {
+                Answer::Again(Lookup::Fresh)
+            }
             // The reply moved the store's clock; windows and `not_after` are computed anew.
             Decision::Stale(Stale::Window { .. }) | Decision::Void | Decision::Allowed(_) => {
                 Answer::Again(Lookup::Cached)

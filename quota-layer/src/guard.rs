@@ -115,6 +115,7 @@ impl Guard {
                 let commit = Commit {
                     reservation,
                     amounts,
+                    attempt: None,
                 };
                 Stage::Committing(commit, key)
             }

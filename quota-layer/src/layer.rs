@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use tower_layer::Layer;
 
 use crate::{
+    administration::Administration,
     build::{Builder, StartError},
     config::Config,
     reload::{ReloadError, Reloader},
@@ -89,6 +90,12 @@ impl QuotaLayer {
     #[must_use]
     pub fn config_revision(&self) -> String {
         self.shared.runtime.load().config.revision().to_owned()
+    }
+
+    /// What administrators, and users for themselves, can see and do.
+    #[must_use]
+    pub fn administration(&self) -> Administration {
+        Administration::new(Arc::clone(&self.shared))
     }
 
     /// Asks whether the counter store can serve.

@@ -136,6 +136,7 @@
 //!   client.
 //! - `redis-tls`: `rediss://` as well. Adds rustls to it.
 
+pub mod administration;
 mod admit;
 mod body;
 mod build;

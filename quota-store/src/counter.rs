@@ -5,8 +5,9 @@ use std::sync::Arc;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
-    Administered, Commit, Correction, CounterKey, CounterValue, Decision, Operation, Renewed,
-    Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
+    Administered, Commit, Correction, CounterKey, CounterValue, Decision, Generation, Operation,
+    Renewed, Requester, Reservation, Reserve, Sends, Settled, StoreError, UnixMillis,
+    ledger::Backlog,
 };
 
 pub mod guarded;
@@ -49,6 +50,24 @@ pub trait CounterStore: Send + Sync + 'static {
 
     /// The store's present time, as far as it is known without asking it.
     fn now(&self) -> UnixMillis;
+
+    /// Whether the store itself brings what it charged to the ledger, in the order of its own
+    /// steps; else whoever commits does.
+    fn writes_ledger(&self) -> bool {
+        false
+    }
+
+    /// What the store has charged and the ledger does not have yet, as far as it is known.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
+
+    /// Says that the plans which a database keeps changed: reserves that were worked out from
+    /// older ones are stale from now on. It never goes back.
+    fn advance_plans(
+        &self,
+        generation: Generation,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Holds all units of the request, or none.
     ///
@@ -113,6 +132,12 @@ pub trait DynCounterStore: Send + Sync + 'static {
     fn never_waits(&self) -> bool;
     /// See [`CounterStore::now`].
     fn now(&self) -> UnixMillis;
+    /// See [`CounterStore::writes_ledger`].
+    fn writes_ledger(&self) -> bool;
+    /// See [`CounterStore::backlog`].
+    fn backlog(&self) -> Backlog;
+    /// See [`CounterStore::advance_plans`].
+    fn advance_plans(&self, generation: Generation) -> BoxFuture<'_, Result<(), StoreError>>;
     /// See [`CounterStore::reserve`].
     fn reserve<'a>(
         &'a self,
@@ -181,6 +206,18 @@ impl<C: CounterStore> DynCounterStore for C {
 
     fn now(&self) -> UnixMillis {
         CounterStore::now(self)
+    }
+
+    fn writes_ledger(&self) -> bool {
+        CounterStore::writes_ledger(self)
+    }
+
+    fn backlog(&self) -> Backlog {
+        CounterStore::backlog(self)
+    }
+
+    fn advance_plans(&self, generation: Generation) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(CounterStore::advance_plans(self, generation))
     }
 
     fn reserve<'a>(

@@ -65,6 +65,11 @@ pub enum Stale {
         /// What the store knows; `None` where it knows nothing of the subject.
         current: Option<Generation>,
     },
+    /// The plans that the database keeps changed since the limits were worked out.
+    Plans {
+        /// What the store knows; `None` where it knows nothing of them.
+        current: Option<Generation>,
+    },
 }
 
 /// The answer to a commit, a release, an abort or a correction.

@@ -26,6 +26,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub(crate) use self::attempt::words;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresLedger, PostgresOptions};
 #[cfg(feature = "sqlite")]

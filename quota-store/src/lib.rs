@@ -27,6 +27,7 @@
 //!     not_after: now.saturating_add(Duration::from_millis(100)),
 //!     ttl: Duration::from_secs(30),
 //!     user_generation: KnownGeneration::Untracked,
+//!     plans_generation: KnownGeneration::Untracked,
 //!     tenant_generation: KnownGeneration::Untracked,
 //!     max_in_flight: 100,
 //!     orphans: Orphans::Release,
@@ -50,7 +51,7 @@
 //! // The work is done here.
 //!
 //! let amounts = allowed.reservation.reserved_amounts();
-//! let commit = Commit { reservation: allowed.reservation, amounts };
+//! let commit = Commit { reservation: allowed.reservation, amounts, attempt: None };
 //! let Settled::Done(counters) = store.commit(&commit).await? else {
 //!     return Err("it is live".into());
 //! };
@@ -112,6 +113,7 @@ mod clock;
 pub mod contract;
 pub mod counter;
 mod decision;
+pub mod directory;
 mod error;
 pub mod ledger;
 mod limit;

@@ -6,7 +6,10 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::{Amount, Bound, QuotaName, Requester, Scope, Subject, UnixMillis, Window, WindowSpan};
+use crate::{
+    Amount, Bound, QuotaName, Requester, Scope, Subject, UnixMillis, Window, WindowSpan,
+    ledger::Attempt,
+};
 
 thread_local! {
     /// Ids must be unique and need not be secret, so a fast generator does. Its 256 bits come from
@@ -118,6 +121,8 @@ pub struct Reserve {
     pub user_generation: KnownGeneration,
     /// What the tenant's limits were worked out from.
     pub tenant_generation: KnownGeneration,
+    /// What the plans themselves were read from, where a database keeps them.
+    pub plans_generation: KnownGeneration,
     /// How many live reservations the user may have, this one included.
     pub max_in_flight: u32,
     /// What becomes of the units if nobody settles them in time.
@@ -246,6 +251,8 @@ pub struct Commit {
     pub reservation: Reservation,
     /// What each counter is charged, more or less than was held.
     pub amounts: Amounts,
+    /// What the ledger is to say of it once it has taken effect; `None` without a ledger.
+    pub attempt: Option<Arc<Attempt>>,
 }
 
 /// Corrects a committed reservation, once, when the body has told the actual amounts.

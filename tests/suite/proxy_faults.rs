@@ -265,6 +265,7 @@ fn reserve_all(store: &RedisCounterStore) -> Arc<Reserve> {
         not_after: now.saturating_add(Duration::from_secs(20)),
         ttl: Duration::from_secs(30),
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,

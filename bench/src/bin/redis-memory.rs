@@ -72,6 +72,7 @@ async fn charge(store: &RedisCounterStore, user: u32) -> Result<()> {
         not_after: now.saturating_add(Duration::from_secs(10)),
         ttl: Duration::from_secs(30),
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
@@ -87,6 +88,7 @@ async fn charge(store: &RedisCounterStore, user: u32) -> Result<()> {
     let commit = Commit {
         reservation: allowed.reservation,
         amounts: smallvec![Amount::ONE; 4],
+        attempt: None,
     };
     store.commit(&commit).await?;
     Ok(())

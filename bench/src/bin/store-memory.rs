@@ -161,6 +161,7 @@ impl Ours {
                 not_after: now.saturating_add(Duration::from_secs(10)),
                 ttl: Duration::from_secs(30),
                 user_generation: KnownGeneration::Untracked,
+                plans_generation: KnownGeneration::Untracked,
                 tenant_generation: KnownGeneration::Untracked,
                 max_in_flight: 100,
                 orphans: Orphans::Release,
@@ -179,6 +180,7 @@ impl Ours {
                 let commit = Commit {
                     reservation: allowed.reservation,
                     amounts: smallvec![Amount::ONE; 3],
+                    attempt: None,
                 };
                 black_box(self.store.commit(&commit).await).expect("it is charged");
             }

@@ -118,6 +118,7 @@ impl Ask {
             not_after: now.saturating_add(LONG / 2),
             ttl: LONG,
             user_generation: KnownGeneration::Untracked,
+            plans_generation: KnownGeneration::Untracked,
             tenant_generation: KnownGeneration::Untracked,
             max_in_flight: u32::MAX,
             orphans: Orphans::Release,
@@ -234,6 +235,7 @@ pub(super) async fn commit(
     let commit = Commit {
         reservation: reservation.clone(),
         amounts: amounts.iter().copied().map(units).collect(),
+        attempt: None,
     };
     let settled = under.store().commit(&commit).await;
     settled.expect("the store answers")

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Administered, Amount, Commit, Correction, CounterKey, CounterValue, Decision, DynCounterStore,
-    Operation, Percent, Renewed, Requester, Reservation, Reserve, Sends, Settled, StoreError,
-    StoreErrorKind, UnixMillis,
+    Generation, Operation, Percent, Renewed, Requester, Reservation, Reserve, Sends, Settled,
+    StoreError, StoreErrorKind, UnixMillis, ledger::Backlog,
 };
 
 mod ask;
@@ -176,6 +176,18 @@ impl GuardedStore {
         self.store.now()
     }
 
+    /// See [`CounterStore::writes_ledger`](crate::CounterStore::writes_ledger).
+    #[must_use]
+    pub fn writes_ledger(&self) -> bool {
+        self.store.writes_ledger()
+    }
+
+    /// See [`CounterStore::backlog`](crate::CounterStore::backlog).
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.store.backlog()
+    }
+
     /// Holds all units of the request, or says what becomes of it without the store.
     ///
     /// A failure of the store never becomes a denial. A malformed request is never let through,
@@ -308,6 +320,12 @@ impl GuardedStore {
     /// See [`CounterStore::administer`](crate::CounterStore::administer).
     pub async fn administer(&self, operation: &Operation) -> Result<Administered, StoreError> {
         self.ask("administer", |store| store.administer(operation))
+            .await
+    }
+
+    /// See [`CounterStore::advance_plans`](crate::CounterStore::advance_plans).
+    pub async fn advance_plans(&self, generation: Generation) -> Result<(), StoreError> {
+        self.ask("administer", |store| store.advance_plans(generation))
             .await
     }
 

@@ -15,8 +15,8 @@ use self::{
 };
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
-    Epoch, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled, StoreError,
-    SystemClock, UnixMillis,
+    Epoch, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled,
+    StoreError, SystemClock, UnixMillis,
 };
 
 mod administer;
@@ -241,6 +241,10 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
 
     fn now(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    async fn advance_plans(&self, _generation: Generation) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {

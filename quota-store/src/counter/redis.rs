@@ -13,8 +13,8 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
-    Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends, Settled, StoreError,
-    StoreErrorKind, UnixMillis,
+    Generation, Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends, Settled,
+    StoreError, StoreErrorKind, UnixMillis,
 };
 
 mod connector;
@@ -314,6 +314,10 @@ impl CounterStore for RedisCounterStore {
     fn now(&self) -> UnixMillis {
         let now = self.clock.now().get();
         UnixMillis::new(now.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+    }
+
+    async fn advance_plans(&self, _generation: Generation) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {

@@ -1,6 +1,6 @@
 //! What became of one attempt.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use crate::{
     Amount, Bound, PlanName, QuotaName, ReservationId, Scope, TenantId, UnixMillis, UserId,
@@ -119,27 +119,27 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownWord;
+        impl std::str::FromStr for $name {
+            type Err = $crate::ledger::UnknownWord;
 
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+            fn from_str(word: &str) -> Result<Self, $crate::ledger::UnknownWord> {
                 Self::ALL
                     .iter()
                     .copied()
                     .find(|one| one.as_str() == word)
-                    .ok_or(UnknownWord)
+                    .ok_or($crate::ledger::UnknownWord)
             }
         }
     };
 }
 
-pub(super) use words;
+pub(crate) use words;
 
 words! {
     /// What became of an attempt; one list everywhere.

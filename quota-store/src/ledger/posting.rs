@@ -1,8 +1,6 @@
 //! What changes counters.
 
-use std::{fmt, str::FromStr};
-
-use super::attempt::{UnknownWord, words};
+use super::attempt::words;
 use crate::{CounterKey, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId};
 
 /// One change of counters, all of it or nothing.

@@ -83,6 +83,7 @@ async fn a_killed_server_comes_back_and_its_loss_is_seen() {
     let commit = quota_store::Commit {
         amounts: lost.reservation.reserved_amounts(),
         reservation: lost.reservation.clone(),
+        attempt: None,
     };
     assert!(matches!(
         store.commit(&commit).await.unwrap(),

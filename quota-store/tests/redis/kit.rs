@@ -52,6 +52,7 @@ impl Kit {
         let commit = Commit {
             reservation: reservation.clone(),
             amounts: amounts.iter().map(|&units| amount(units)).collect(),
+            attempt: None,
         };
         self.store.commit(&commit).await.unwrap()
     }
@@ -168,6 +169,7 @@ pub(crate) fn request(requester: &Requester, holds: &[Hold]) -> Reserve {
         not_after: now.saturating_add(Duration::from_secs(10)),
         ttl: Duration::from_secs(30),
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 1_000_000,
         orphans: Orphans::Release,

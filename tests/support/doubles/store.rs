@@ -8,8 +8,8 @@ use std::{
 
 use quota_store::{
     Administered, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
-    DynCounterStore, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled,
-    StoreError, UnixMillis,
+    DynCounterStore, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends,
+    Settled, StoreError, UnixMillis, ledger::Backlog,
 };
 use tokio::sync::watch;
 
@@ -100,6 +100,18 @@ impl Watch {
 impl CounterStore for WatchedStore {
     fn now(&self) -> UnixMillis {
         self.inner.now()
+    }
+
+    fn writes_ledger(&self) -> bool {
+        self.inner.writes_ledger()
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.inner.backlog()
+    }
+
+    async fn advance_plans(&self, generation: Generation) -> Result<(), StoreError> {
+        self.inner.advance_plans(generation).await
     }
 
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {

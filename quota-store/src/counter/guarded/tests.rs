@@ -8,8 +8,8 @@ use std::{
 
 use super::{breaker::monotonic_now, *};
 use crate::{
-    Bound, CounterStore, Hold, KnownGeneration, Orphans, QuotaName, ReservationId, Scope, UserId,
-    Window, WindowSpan,
+    Bound, CounterStore, Generation, Hold, KnownGeneration, Orphans, QuotaName, ReservationId,
+    Scope, UserId, Window, WindowSpan,
 };
 
 mod breaker;
@@ -85,6 +85,9 @@ impl<const PROMPT: bool> CounterStore for Double<PROMPT> {
     fn now(&self) -> UnixMillis {
         *self.now.lock().unwrap()
     }
+    async fn advance_plans(&self, _: Generation) -> Result<(), StoreError> {
+        self.answer(()).await
+    }
     async fn reserve(&self, _: &Arc<Reserve>, _: Sends) -> Result<Decision, StoreError> {
         self.answer(Decision::Void).await
     }
@@ -150,6 +153,7 @@ fn request(user: &str, holds: &[Hold]) -> Arc<Reserve> {
         not_after: UnixMillis::new(20_000),
         ttl: Duration::from_secs(30),
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,

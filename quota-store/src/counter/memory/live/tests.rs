@@ -23,6 +23,7 @@ fn reservation(id: u128, slot: usize) -> Reservation {
         not_after: UnixMillis::new(0),
         ttl: Duration::ZERO,
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 1,
         orphans: Orphans::Release,

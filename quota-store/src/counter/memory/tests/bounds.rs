@@ -33,6 +33,7 @@ fn ask(user: &str, span: WindowSpan, now: UnixMillis) -> Arc<Reserve> {
         not_after: now.saturating_add(Duration::from_secs(10)),
         ttl: Duration::from_secs(30),
         user_generation: KnownGeneration::Untracked,
+        plans_generation: KnownGeneration::Untracked,
         tenant_generation: KnownGeneration::Untracked,
         max_in_flight: 100,
         orphans: Orphans::Release,
@@ -65,6 +66,7 @@ impl Memory {
         let commit = Commit {
             reservation,
             amounts,
+            attempt: None,
         };
         let settled = self.store.commit(&commit).await.unwrap();
         assert!(matches!(settled, Settled::Done(_)), "{settled:?}");

@@ -7,6 +7,7 @@ impl Memory {
         let commit = Commit {
             reservation: reservation.clone(),
             amounts: smallvec::smallvec![crate::Amount::ONE],
+            attempt: None,
         };
         self.store.commit(&commit).await.unwrap()
     }
