@@ -120,8 +120,8 @@ pub enum By {
 
 /// Asks for figures about one quota of a tenant.
 ///
-/// They are kept by the hour, so `span` is widened to whole hours of UTC; users and sizes are kept
-/// by the day and widened to whole days.
+/// By the hour `span` is widened to whole hours of UTC, by the day and month to whole days; users
+/// and sizes are kept by the day alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsQuery {
     /// Whose: of a tenant, or of the users without one.

@@ -80,6 +80,7 @@ CREATE INDEX counters_by_partition ON counters (
 CREATE INDEX counters_by_end ON counters (span_end);
 
 -- Sums of attempts, kept in the transaction that appends them: a month has too many rows to add up.
+-- By the hour, and by the day as well, which is what months are read from.
 CREATE TABLE usage_hours (
     tenant TEXT COLLATE "C" NOT NULL,
     quota TEXT COLLATE "C" NOT NULL,
@@ -93,6 +94,19 @@ CREATE TABLE usage_hours (
 );
 CREATE INDEX usage_hours_by_time ON usage_hours (hour);
 
+CREATE TABLE usage_days (
+    tenant TEXT COLLATE "C" NOT NULL,
+    quota TEXT COLLATE "C" NOT NULL,
+    day BIGINT NOT NULL,
+    plan TEXT COLLATE "C" NOT NULL,
+    rule TEXT COLLATE "C" NOT NULL,
+    outcome TEXT COLLATE "C" NOT NULL,
+    attempts BIGINT NOT NULL,
+    charged BIGINT NOT NULL,
+    PRIMARY KEY (tenant, quota, day, plan, rule, outcome)
+);
+CREATE INDEX usage_days_by_time ON usage_days (day);
+
 CREATE TABLE usage_tags (
     tenant TEXT COLLATE "C" NOT NULL,
     quota TEXT COLLATE "C" NOT NULL,
@@ -105,6 +119,19 @@ CREATE TABLE usage_tags (
     PRIMARY KEY (tenant, quota, tag, hour, value, outcome)
 );
 CREATE INDEX usage_tags_by_time ON usage_tags (hour);
+
+CREATE TABLE usage_tag_days (
+    tenant TEXT COLLATE "C" NOT NULL,
+    quota TEXT COLLATE "C" NOT NULL,
+    tag TEXT COLLATE "C" NOT NULL,
+    day BIGINT NOT NULL,
+    value TEXT COLLATE "C" NOT NULL,
+    outcome TEXT COLLATE "C" NOT NULL,
+    attempts BIGINT NOT NULL,
+    charged BIGINT NOT NULL,
+    PRIMARY KEY (tenant, quota, tag, day, value, outcome)
+);
+CREATE INDEX usage_tag_days_by_time ON usage_tag_days (day);
 
 CREATE TABLE usage_users (
     tenant TEXT COLLATE "C" NOT NULL,

@@ -40,9 +40,11 @@ impl Operation for Prune {
 }
 
 /// The sums with the column that says when, and how long its parts are.
-const SUMS: [(&super::Table, &str, i64); 4] = [
+const SUMS: [(&super::Table, &str, i64); 6] = [
     (&schema::HOURS, "hour", HOUR),
     (&schema::TAGS, "hour", HOUR),
+    (&schema::DAYS, "day", DAY),
+    (&schema::TAG_DAYS, "day", DAY),
     (&schema::USERS, "day", DAY),
     (&schema::SIZES, "day", DAY),
 ];

@@ -94,6 +94,22 @@ pub(super) static HOURS: Table = Table {
     sums: &["attempts", "charged"],
 };
 
+pub(super) static DAYS: Table = Table {
+    name: "usage_days",
+    columns: &[
+        ("tenant", Text),
+        ("quota", Text),
+        ("day", Integer),
+        ("plan", Text),
+        ("rule", Text),
+        ("outcome", Text),
+        ("attempts", Integer),
+        ("charged", Integer),
+    ],
+    key: 6,
+    sums: &["attempts", "charged"],
+};
+
 pub(super) static TAGS: Table = Table {
     name: "usage_tags",
     columns: &[
@@ -101,6 +117,22 @@ pub(super) static TAGS: Table = Table {
         ("quota", Text),
         ("tag", Text),
         ("hour", Integer),
+        ("value", Text),
+        ("outcome", Text),
+        ("attempts", Integer),
+        ("charged", Integer),
+    ],
+    key: 6,
+    sums: &["attempts", "charged"],
+};
+
+pub(super) static TAG_DAYS: Table = Table {
+    name: "usage_tag_days",
+    columns: &[
+        ("tenant", Text),
+        ("quota", Text),
+        ("tag", Text),
+        ("day", Integer),
         ("value", Text),
         ("outcome", Text),
         ("attempts", Integer),

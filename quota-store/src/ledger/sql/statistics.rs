@@ -19,14 +19,15 @@ impl Operation for StatisticsQuery {
     type Answer = Statistics;
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Statistics, LedgerError> {
-        let (from, to) = widened(self.span, HOUR);
+        let (from, to) = widened(self.span, self.kept().unit);
         let parts = session.rows(&self.parts(from, to), sum).await?;
         let mut total = Figures::default();
         match &self.by {
             // An attempt without the tag is in no part.
             Some(By::Tag(_)) => {
-                let mut all = self.select("SELECT 0, '', outcome", "usage_hours");
-                push_time(&mut all, "hour", from, to);
+                let kept = self.kept();
+                let mut all = self.select("SELECT 0, '', outcome", kept.sums);
+                push_time(&mut all, kept.column, from, to);
                 all.push(" GROUP BY outcome");
                 let all = session.rows(&all, sum).await?;
                 for one in &all {
@@ -78,26 +79,50 @@ impl StatisticsQuery {
         ))
     }
 
+    /// Where the sums for its bucket are kept.
+    const fn kept(&self) -> Kept {
+        match self.bucket {
+            Bucket::Hour => Kept {
+                unit: HOUR,
+                column: "hour",
+                sums: "usage_hours",
+                tags: "usage_tags",
+            },
+            Bucket::Day | Bucket::Month => Kept {
+                unit: DAY,
+                column: "day",
+                sums: "usage_days",
+                tags: "usage_tag_days",
+            },
+        }
+    }
+
     /// The sums by time, group and outcome. Months are put together from days afterwards.
     pub(in crate::ledger) fn parts(&self, from: i64, to: i64) -> Statement<'_> {
-        let time = match self.bucket {
-            Bucket::Hour => "hour",
-            Bucket::Day | Bucket::Month => "hour - hour % 86400000",
-        };
+        let kept = self.kept();
         let (group, table) = match &self.by {
-            None => ("''", "usage_hours"),
-            Some(By::Plan) => ("plan", "usage_hours"),
-            Some(By::Rule) => ("rule", "usage_hours"),
-            Some(By::Tag(_)) => ("value", "usage_tags"),
+            None => ("''", kept.sums),
+            Some(By::Plan) => ("plan", kept.sums),
+            Some(By::Rule) => ("rule", kept.sums),
+            Some(By::Tag(_)) => ("value", kept.tags),
         };
-        let mut statement = self.select(&format!("SELECT {time}, {group}, outcome"), table);
+        let column = kept.column;
+        let mut statement = self.select(&format!("SELECT {column}, {group}, outcome"), table);
         if let Some(By::Tag(name)) = &self.by {
             statement.push_equal(" AND tag", text::bind(name));
         }
-        push_time(&mut statement, "hour", from, to);
+        push_time(&mut statement, column, from, to);
         statement.push(" GROUP BY 1, 2, 3");
         statement
     }
+}
+
+/// Where sums are kept, and by what time.
+struct Kept {
+    unit: i64,
+    column: &'static str,
+    sums: &'static str,
+    tags: &'static str,
 }
 
 /// From the start of the first unit that is touched to the end of the last.

@@ -14,9 +14,9 @@ pub(super) const fn start_of(unit: i64, at: i64) -> i64 {
     at - at.rem_euclid(unit)
 }
 
-/// Tenant, quota, hour, plan, rule, outcome.
-type HourKey<'a> = (&'a str, &'a str, i64, &'a str, &'a str, Outcome);
-/// Tenant, quota, tag, hour, value, outcome.
+/// Tenant, quota, hour or day, plan, rule, outcome.
+type TimeKey<'a> = (&'a str, &'a str, i64, &'a str, &'a str, Outcome);
+/// Tenant, quota, tag, hour or day, value, outcome.
 type TagKey<'a> = (&'a str, &'a str, &'a str, i64, &'a str, Outcome);
 /// Tenant, user, quota, day.
 type UserKey<'a> = (&'a str, &'a str, &'a str, i64);
@@ -26,7 +26,7 @@ type SizeKey<'a> = (&'a str, &'a str, i64, i64);
 /// What a batch adds to the sums.
 #[derive(Debug, Default)]
 pub(super) struct Summaries<'a> {
-    hours: BTreeMap<HourKey<'a>, [i64; 2]>,
+    hours: BTreeMap<TimeKey<'a>, [i64; 2]>,
     tags: BTreeMap<TagKey<'a>, [i64; 2]>,
     users: BTreeMap<UserKey<'a>, [i64; 3]>,
     sizes: BTreeMap<SizeKey<'a>, [i64; 1]>,
@@ -76,21 +76,11 @@ impl<'a> Summaries<'a> {
 
     /// The rows that add them, in the order of their keys.
     pub(super) fn rows(&self) -> SummaryRows {
-        let hours = self.hours.iter().map(|(key, sums)| {
-            let &(tenant, quota, hour, plan, rule, outcome) = key;
-            let mut row = texts([tenant, quota]);
-            row.push(Bind::Integer(hour));
-            row.extend(texts([plan, rule]));
-            row.push(encode::outcome_bind(outcome));
-            with(row, sums)
+        let days = by_day(&self.hours, |key| {
+            (key.0, key.1, day(key.2), key.3, key.4, key.5)
         });
-        let tags = self.tags.iter().map(|(key, sums)| {
-            let &(tenant, quota, tag, hour, value, outcome) = key;
-            let mut row = texts([tenant, quota, tag]);
-            row.push(Bind::Integer(hour));
-            row.extend(texts([value]));
-            row.push(encode::outcome_bind(outcome));
-            with(row, sums)
+        let tag_days = by_day(&self.tags, |key| {
+            (key.0, key.1, key.2, day(key.3), key.4, key.5)
         });
         let users = self.users.iter().map(|(key, sums)| {
             let &(tenant, user, quota, day) = key;
@@ -105,18 +95,62 @@ impl<'a> Summaries<'a> {
             with(row, sums)
         });
         SummaryRows {
-            hours: hours.collect(),
-            tags: tags.collect(),
+            hours: time_rows(&self.hours),
+            tags: tag_rows(&self.tags),
+            days: time_rows(&days),
+            tag_days: tag_rows(&tag_days),
             users: users.collect(),
             sizes: sizes.collect(),
         }
     }
 }
 
+const fn day(hour: i64) -> i64 {
+    start_of(DAY, hour)
+}
+
+/// The sums of hours as sums of days.
+fn by_day<K: Ord + Copy>(
+    hours: &BTreeMap<K, [i64; 2]>,
+    day: impl Fn(K) -> K,
+) -> BTreeMap<K, [i64; 2]> {
+    let mut days = BTreeMap::new();
+    for (key, sums) in hours {
+        add(days.entry(day(*key)).or_default(), *sums);
+    }
+    days
+}
+
+fn time_rows(sums: &BTreeMap<TimeKey<'_>, [i64; 2]>) -> Vec<Row<'static>> {
+    let rows = sums.iter().map(|(key, sums)| {
+        let &(tenant, quota, time, plan, rule, outcome) = key;
+        let mut row = texts([tenant, quota]);
+        row.push(Bind::Integer(time));
+        row.extend(texts([plan, rule]));
+        row.push(encode::outcome_bind(outcome));
+        with(row, sums)
+    });
+    rows.collect()
+}
+
+fn tag_rows(sums: &BTreeMap<TagKey<'_>, [i64; 2]>) -> Vec<Row<'static>> {
+    let rows = sums.iter().map(|(key, sums)| {
+        let &(tenant, quota, tag, time, value, outcome) = key;
+        let mut row = texts([tenant, quota, tag]);
+        row.push(Bind::Integer(time));
+        row.extend(texts([value]));
+        row.push(encode::outcome_bind(outcome));
+        with(row, sums)
+    });
+    rows.collect()
+}
+
 /// What is added to each table of sums.
 pub(super) struct SummaryRows {
     hours: Vec<Row<'static>>,
     tags: Vec<Row<'static>>,
+    days: Vec<Row<'static>>,
+    tag_days: Vec<Row<'static>>,
     users: Vec<Row<'static>>,
     sizes: Vec<Row<'static>>,
 }
@@ -125,6 +159,9 @@ impl SummaryRows {
     pub(super) async fn write<S: Session>(&self, session: &mut S) -> Result<(), LedgerError> {
         session.insert_adding(&schema::HOURS, &self.hours).await?;
         session.insert_adding(&schema::TAGS, &self.tags).await?;
+        session.insert_adding(&schema::DAYS, &self.days).await?;
+        let tag_days = &self.tag_days;
+        session.insert_adding(&schema::TAG_DAYS, tag_days).await?;
         session.insert_adding(&schema::USERS, &self.users).await?;
         session.insert_adding(&schema::SIZES, &self.sizes).await
     }

@@ -257,14 +257,27 @@ fn pages_are_read_from_an_index_in_its_order() {
 fn figures_are_read_from_the_sums() {
     let folder = tempfile::tempdir().unwrap();
     let opened = open::open(&options(&folder)).unwrap();
-    for (by, expected) in [
+    let by_goal = || Some(By::Tag("goal".to_owned()));
+    for (bucket, by, expected) in [
         (
+            Bucket::Hour,
             None,
             "SEARCH usage_hours USING PRIMARY KEY (tenant=? AND quota=? AND hour>?",
         ),
         (
-            Some(By::Tag("goal".to_owned())),
+            Bucket::Hour,
+            by_goal(),
             "SEARCH usage_tags USING PRIMARY KEY (tenant=? AND quota=? AND tag=? AND hour>?",
+        ),
+        (
+            Bucket::Day,
+            None,
+            "SEARCH usage_days USING PRIMARY KEY (tenant=? AND quota=? AND day>?",
+        ),
+        (
+            Bucket::Month,
+            by_goal(),
+            "SEARCH usage_tag_days USING PRIMARY KEY (tenant=? AND quota=? AND tag=? AND day>?",
         ),
     ] {
         let query = StatisticsQuery {
@@ -274,7 +287,7 @@ fn figures_are_read_from_the_sums() {
                 from: UnixMillis::new(0),
                 to: UnixMillis::new(1),
             },
-            bucket: Bucket::Day,
+            bucket,
             by,
         };
         let plan = plan(&opened.writer, &query.parts(0, 1));
