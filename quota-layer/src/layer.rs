@@ -98,6 +98,12 @@ impl QuotaLayer {
         Administration::new(Arc::clone(&self.shared))
     }
 
+    /// The time on the clock of the counter store, which windows and the ledger's records follow.
+    #[must_use]
+    pub fn now(&self) -> quota_store::UnixMillis {
+        self.shared.store.now()
+    }
+
     /// Asks whether the counter store can serve.
     ///
     /// # Errors
