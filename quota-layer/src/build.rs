@@ -3,12 +3,12 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use quota_store::{
     Clock, DynCounterStore, GuardOptions, GuardedStore, MemoryCounterStore, MemoryOptions,
-    SystemClock,
+    SystemClock, directory::Directory, ledger::Ledger,
 };
 
 #[cfg(feature = "jwt")]
@@ -16,12 +16,13 @@ use crate::identity::JwtIdentity;
 use tokio::runtime::Handle;
 
 use crate::{
+    books::Books,
     config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
     identify::Identifier,
     identity::JwtSettings,
     layer::QuotaLayer,
     metrics::LayerMetrics,
-    plans::PlanDirectory,
+    plans::{self, Assignments, CachedDirectory, PlanDirectory, PlansKeeper},
     reload::Reloader,
     runtime::{CurrentRuntime, Runtime},
     settler::Settler,
@@ -35,12 +36,22 @@ pub struct Builder {
     config: Config,
     store: Option<OwnStore>,
     directory: Option<Arc<dyn PlanDirectory>>,
+    books: Option<OwnBooks>,
     clock: Arc<dyn Clock>,
     watched: Option<PathBuf>,
 }
 
 /// A store that the application brings.
 struct OwnStore(Arc<dyn DynCounterStore>);
+
+/// A ledger and a directory that the application brings.
+struct OwnBooks(Arc<dyn Ledger>, Arc<dyn Directory>);
+
+impl fmt::Debug for OwnBooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnBooks")
+    }
+}
 
 impl fmt::Debug for OwnStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +104,7 @@ impl Builder {
             config,
             store: None,
             directory: None,
+            books: None,
             clock: Arc::new(SystemClock),
             watched: None,
         }
@@ -104,9 +116,18 @@ impl Builder {
         self
     }
 
-    /// Asks this directory for plans that users and tenants were assigned.
+    /// Asks this directory for plans that users and tenants were assigned, instead of the database.
+    ///
+    /// Then no subject has limits, time zones or billing days of its own.
     pub fn plans(mut self, directory: Arc<dyn PlanDirectory>) -> Self {
         self.directory = Some(directory);
+        self
+    }
+
+    /// Records in this ledger instead of the one that `[ledger] url` names, and finds plans and
+    /// limits that administrators gave in the directory of the same database.
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
+        self.books = Some(OwnBooks(ledger, directory));
         self
     }
 
@@ -163,13 +184,30 @@ impl Builder {
             revision = self.config.revision(),
             "quotas are in force"
         );
+        let books = self
+            .books
+            .map(|OwnBooks(ledger, directory)| Books { ledger, directory });
+        let directory = || books.as_ref().map(|books| Arc::clone(&books.directory));
+        let assignments = match (self.directory, directory()) {
+            (Some(own), _) => Assignments::Own(own),
+            (None, Some(stored)) => Assignments::Stored(CachedDirectory::new(stored)),
+            (None, None) => Assignments::Nowhere,
+        };
         let shared = Arc::new(Shared {
-            runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier)),
+            runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
             settler,
-            directory: self.directory,
+            assignments,
+            plans: directory().map(PlansKeeper::new),
+            books,
             metrics,
+            turn: Mutex::default(),
         });
+        if shared.plans.is_some() {
+            // Where the database does not answer, this is tried again while the layer runs.
+            shared.refresh_plans().await;
+            tokio::spawn(plans::watch(Arc::downgrade(&shared)));
+        }
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
     }

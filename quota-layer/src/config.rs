@@ -20,6 +20,7 @@ mod pattern;
 mod secret;
 mod text;
 
+mod admin;
 mod charges;
 mod identity;
 mod jwt;
@@ -32,6 +33,7 @@ mod responses;
 mod revision;
 mod routes;
 mod store;
+mod stored;
 mod windows;
 
 mod watch;
@@ -49,6 +51,7 @@ pub(crate) use settings::{
     Unmatched,
 };
 pub(crate) use source::Source;
+pub(crate) use stored::{Rejected, merged};
 pub(crate) use watch::ConfigWatcher;
 
 impl Config {

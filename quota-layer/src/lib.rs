@@ -139,6 +139,7 @@
 pub mod administration;
 mod admit;
 mod body;
+mod books;
 mod build;
 mod charge;
 mod config;

@@ -206,6 +206,11 @@ pub(crate) fn config_gone(revision: &str) {
     gauge!("quota_config_info", "revision" => revision.to_owned()).set(0);
 }
 
+/// A look-up in the directory that its database did not answer.
+pub(crate) fn directory_failed() {
+    counter!("quota_directory_failures_total").increment(1);
+}
+
 /// A reload that kept the old configuration.
 pub(crate) fn reload_failed() {
     counter!("quota_config_reload_failures_total").increment(1);

@@ -6,10 +6,11 @@ use std::{
 };
 
 use http::Method;
+use quota_store::directory::StoredPlans;
 
 use crate::{
     charge::Charges,
-    config::{Config, Methods, RuleAction, Unmatched},
+    config::{Config, Methods, Rejected, RuleAction, Unmatched, merged},
     identify::Identifier,
     metrics::{self, UnmatchedMetric},
     route::{Found, RouteTable, Target},
@@ -21,7 +22,12 @@ const MAX_WARNED: usize = 1_000;
 /// Everything that a reload replaces at once. A request keeps the one it began with.
 #[derive(Debug)]
 pub(crate) struct Runtime {
+    /// With the plans that the database keeps.
     pub(crate) config: Config,
+    /// Without them.
+    pub(crate) file: Arc<Config>,
+    /// The plans that the database keeps; `None` as long as they were not read.
+    pub(crate) stored: Option<Arc<StoredPlans>>,
     pub(crate) charges: Charges,
     pub(crate) identifier: Arc<Identifier>,
     routes: RouteTable,
@@ -44,7 +50,29 @@ pub(crate) enum Ruling {
 }
 
 impl Runtime {
-    pub(crate) fn new(config: Config, identifier: Arc<Identifier>) -> Self {
+    pub(crate) fn new(
+        file: Config,
+        identifier: Arc<Identifier>,
+        stored: Option<Arc<StoredPlans>>,
+    ) -> Self {
+        Self::of(Arc::new(file), identifier, stored)
+    }
+
+    /// The same with other plans of the database.
+    pub(crate) fn with_plans(&self, stored: StoredPlans) -> Self {
+        let identifier = Arc::clone(&self.identifier);
+        Self::of(Arc::clone(&self.file), identifier, Some(stored.into()))
+    }
+
+    fn of(
+        file: Arc<Config>,
+        identifier: Arc<Identifier>,
+        stored: Option<Arc<StoredPlans>>,
+    ) -> Self {
+        let config = match &stored {
+            None => Config::clone(&file),
+            Some(stored) => with_stored_plans(&file, stored),
+        };
         let patterns = config.rules.iter().enumerate().flat_map(|(index, rule)| {
             rule.patterns
                 .iter()
@@ -62,6 +90,8 @@ impl Runtime {
             routes,
             identifier,
             config,
+            file,
+            stored,
             warned: Mutex::default(),
             unmatched: UnmatchedMetric::default(),
         }
@@ -107,6 +137,29 @@ impl Runtime {
              charge or with `exempt = true`"
         );
     }
+}
+
+/// The configuration with the plans of the database; the log says which of them are left out.
+fn with_stored_plans(file: &Config, stored: &StoredPlans) -> Config {
+    let (config, rejected) = merged(file, stored);
+    for rejected in rejected {
+        let Rejected {
+            plan,
+            field,
+            problem,
+        } = rejected;
+        if file.file.has(&plan) {
+            tracing::warn!(target: "quota::config", %plan, "a plan of the database is not in force: {problem}");
+        } else {
+            tracing::error!(
+                target: "quota::config",
+                %plan,
+                field,
+                "a plan of the database can't be read, and who has it gets the default plan: {problem}"
+            );
+        }
+    }
+    config
 }
 
 /// The method and path of a rule, for messages.

@@ -95,6 +95,7 @@ impl Course {
         let refused = Refused {
             attempt: ReservationId::generate(shared.store.now()),
             refusal,
+            newer: None,
         };
         let runtime = Arc::clone(&runtime);
         Self::Refuse(Turned { refused, runtime })

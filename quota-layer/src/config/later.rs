@@ -12,17 +12,6 @@ pub(super) fn read(root: &mut Keys<'_>, findings: &mut Findings) {
     ledger(root, findings);
     section(
         root,
-        "admin",
-        &[
-            ("tokens", "[]"),
-            ("tenant_tokens", "{}"),
-            ("read_only_tokens", "[]"),
-            ("roles", "[]"),
-        ],
-        findings,
-    );
-    section(
-        root,
         "tags",
         &[
             (

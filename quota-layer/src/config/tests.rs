@@ -1,5 +1,6 @@
 mod right;
 mod secrets;
+mod stored;
 mod variables;
 mod wrong;
 

@@ -46,5 +46,6 @@ people_are_told! {
     the_limits_are_wrong: "limits",
     the_charges_are_wrong: "charges",
     the_rules_are_wrong: "routes",
+    administration_is_wrong: "admin",
     it_is_not_supported_yet: "later",
 }
