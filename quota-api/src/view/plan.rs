@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quota_layer::administration::{PlanStanding, PlanView};
-use quota_store::{Limit, Plan, Price, Scope, Visible};
+use quota_store::{Availability, Limit, Plan, Price, Scope, Visible};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -67,7 +67,7 @@ impl PublicPlanView {
             title: title(plan, language),
             description: description(plan, language),
             price: plan.display.price.as_ref().map(PriceView::from),
-            features: features(plan),
+            features: plan.features.clone(),
             is_default: view.is_default,
             limits: limits(plan, Scope::User),
             tenant_limits: limits(plan, Scope::Tenant),
@@ -151,7 +151,7 @@ impl PlanStandingView {
         Self {
             id: plan.name.as_str().to_owned(),
             title: title(plan, language),
-            features: features(plan),
+            features: plan.features.clone(),
             price: plan.display.price.as_ref().map(PriceView::from),
             status: standing.status.as_str(),
             since: standing.since.and_then(rfc3339),
@@ -183,8 +183,8 @@ impl From<&Limit> for LimitView {
 }
 
 /// Whether those can have it who do not have it yet.
-pub(crate) fn is_enabled(_plan: &Plan) -> bool {
-    true
+pub(crate) fn is_enabled(plan: &Plan) -> bool {
+    plan.availability == Availability::Enabled
 }
 
 fn title(plan: &Plan, language: &str) -> String {
@@ -197,10 +197,6 @@ fn title(plan: &Plan, language: &str) -> String {
 fn description(plan: &Plan, language: &str) -> String {
     let description = plan.display.description.as_ref();
     description.map_or("", |text| text.get(language)).to_owned()
-}
-
-fn features(_plan: &Plan) -> Vec<String> {
-    Vec::new()
 }
 
 fn limits(plan: &Plan, scope: Scope) -> BTreeMap<String, Vec<LimitView>> {
