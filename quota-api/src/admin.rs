@@ -1,6 +1,6 @@
 //! The admin API: `/admin/quotas/...`.
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::any};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::{IntoParams, openapi::OpenApi};
@@ -35,7 +35,7 @@ pub(crate) struct OfTenant {
 }
 
 /// All routes of it, and a refusal for everything else below it.
-pub(crate) fn router(served: Served) -> OpenApiRouter {
+pub(crate) fn router(served: &Served) -> OpenApiRouter {
     let routes = OpenApiRouter::new()
         .routes(routes!(users::list))
         .routes(routes!(users::show, users::forget))
@@ -64,15 +64,20 @@ pub(crate) fn router(served: Served) -> OpenApiRouter {
     let routes = routes
         .merge(openapi::route(&described))
         .method_not_allowed_fallback(headers::method_not_allowed)
-        .fallback(not_found)
-        .layer(middleware::from_fn_with_state(
-            served.clone(),
-            access::guard,
-        ))
+        .fallback(not_found);
+    let guard = middleware::from_fn_with_state(served.clone(), access::guard);
+    let private = middleware::map_response(headers::private);
+    // A nested router is not asked for its prefix with a slash behind it.
+    let slash = any(not_found).layer(guard.clone()).layer(private.clone());
+    let routes = routes
+        .layer(guard)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::map_response(headers::private))
-        .with_state(served);
-    let routes = Router::new().nest(PREFIX, routes);
+        .layer(private);
+    // Layers around all of it would become those of the application's own fallback.
+    let routes = Router::new()
+        .nest(PREFIX, routes)
+        .route(&format!("{PREFIX}/"), slash)
+        .with_state(served.clone());
     OpenApiRouter::with_openapi(document).merge(OpenApiRouter::from(routes))
 }
 

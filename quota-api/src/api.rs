@@ -77,7 +77,7 @@ impl Api {
     pub fn router(self) -> Router {
         let served = Served::new(self);
         let (user, mut document) = user::router(served.clone()).split_for_parts();
-        let (admin, described) = admin::router(served.clone()).split_for_parts();
+        let (admin, described) = admin::router(&served).split_for_parts();
         // An API that nobody may use is not described to everybody.
         if served.0.access.is_configured() {
             document.merge(described);
@@ -95,7 +95,7 @@ impl Api {
     /// `/admin/quotas/...` alone.
     #[must_use]
     pub fn admin_router(self) -> Router {
-        admin::router(Served::new(self)).split_for_parts().0
+        admin::router(&Served::new(self)).split_for_parts().0
     }
 }
 

@@ -1,6 +1,6 @@
 //! What all answers have in common.
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::problem::Problem;
@@ -22,10 +22,12 @@ pub(crate) async fn private(mut response: Response) -> Response {
 }
 
 /// The method is not one of those that `Allow` names.
-pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(
+pub(crate) async fn method_not_allowed() -> Response {
+    let problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "This path is there for the methods that the Allow header names.",
-    )
+    );
+    // Layers of single routes do not reach this.
+    private(problem.into_response()).await
 }

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_client_is_throttled_for_the_rest_of_a_minute() {
         let throttle = Throttle::default();
-        let at = |seconds| UnixMillis::from_seconds(1_000 + seconds);
+        let at = |seconds: u64| UnixMillis::from_seconds(1_000 + seconds);
         for _ in 0..WRONG_MAX {
             assert_eq!(throttle.count(address(1), at(0)), Ok(()));
         }

@@ -63,9 +63,7 @@ where
             if !settings.tags.iter().any(|known| known == tag) {
                 return Err(Problem::parameter(name, no_such_tag(&settings.tags)));
             }
-            if tags.insert(tag.to_owned(), value).is_some() {
-                return Err(Problem::parameter(name, "It is given twice: give it once."));
-            }
+            tags.insert(tag.to_owned(), value);
         }
         let parameters = parse(others)?;
         Ok(Self { parameters, tags })
@@ -147,24 +145,25 @@ fn missing(detail: &str) -> Option<String> {
 }
 
 fn pairs(query: Option<&str>) -> Result<Vec<Pair>, Problem> {
-    query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name).ok_or_else(|| {
-                Problem::parameter("?", "The name of a parameter is not text in UTF-8.")
-            })?;
-            match decode(value) {
-                Some(value) => Ok((name, value)),
-                None => Err(Problem::parameter(
-                    name,
-                    "Its value is not text in UTF-8 without NUL: percent-encode it.",
-                )),
-            }
-        })
-        .collect()
+    let mut pairs: Vec<Pair> = Vec::new();
+    let given = query.unwrap_or_default().split('&');
+    for pair in given.filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name).ok_or_else(|| {
+            Problem::parameter("?", "The name of a parameter is not text in UTF-8.")
+        })?;
+        if pairs.iter().any(|(known, _)| *known == name) {
+            return Err(Problem::parameter(name, "It is given twice: give it once."));
+        }
+        let Some(value) = decode(value) else {
+            return Err(Problem::parameter(
+                name,
+                "Its value is not text in UTF-8 without NUL: percent-encode it.",
+            ));
+        };
+        pairs.push((name, value));
+    }
+    Ok(pairs)
 }
 
 /// Plus signs are spaces, as browsers write them. NUL is in no text that is kept.

@@ -32,17 +32,15 @@ const CONFIG: &str = r#"
 from = "application"
 [responses]
 upgrade_url = "https://example.com/pricing"
-locales = ["en", "fr"]
 [quotas.messages]
 [quotas.storage]
-kind = "stock"
 unit = "byte"
 [plans.free]
 default = true
 title = { en = "Free", fr = "Gratuit" }
 order = 1
 limits.messages = ["5/day", "150/month"]
-limits.storage = "1M"
+limits.storage = "1M/month"
 tenant_limits.messages = "1K/day"
 [plans.pro]
 extends = "free"
@@ -110,7 +108,7 @@ impl Kit {
     async fn over(folder: TempDir, config: &str) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let path = folder.path().join("ledger.sqlite");
-        let ledger = Arc::new(SqliteLedger::open(&SqliteOptions::new(path)).await.unwrap());
+        let ledger = Arc::new(SqliteLedger::open(SqliteOptions::new(path)).await.unwrap());
         let store = MemoryCounterStore::new(
             &MemoryOptions::default(),
             Arc::clone(&clock) as Arc<dyn Clock>,

@@ -226,9 +226,14 @@ async fn the_rest_is_the_applications_own() {
     let mut kit = Kit::new().await;
     let app = Router::new()
         .route("/quota/mine", get(|| async { "mine" }))
-        .fallback(|| async { "fallback" })
         .layer(kit.layer.clone());
     kit.router = app.merge(kit.router);
+    let nothing = kit.get("/quota/nothing").await;
+    assert_eq!(
+        (nothing.status.as_u16(), nothing.text().as_str()),
+        (404, "")
+    );
+    kit.router = kit.router.fallback(|| async { "fallback" });
     assert_eq!(kit.get("/quota/mine").await.text(), "mine");
     assert_eq!(kit.get("/quota/nothing").await.text(), "fallback");
     kit.get("/quota/plans").await.assert_ok();
