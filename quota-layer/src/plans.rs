@@ -182,6 +182,21 @@ pub(crate) fn resolve(
     })
 }
 
+/// The same with the default plan, where the configuration gives a user no other one.
+pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Looked) -> Resolved {
+    let holding = looked.holding;
+    let tenant = requester.tenant.as_ref();
+    Resolved {
+        user: default_plan(config),
+        source: PlanSource::Default,
+        tenant: tenant.map(|_| tenant_plan(config, &holding)),
+        user_generation: looked.user_generation,
+        tenant_generation: looked.tenant_generation,
+        plans_generation: KnownGeneration::Untracked,
+        own: (!holding.is_plain()).then_some(holding),
+    }
+}
+
 impl Resolved {
     /// Goes on with what is known although the store knows of a later change, where the database
     /// knows none: it was put back to an older state, and asking again would not help.

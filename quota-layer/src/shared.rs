@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quota_store::{GuardedStore, KnownGeneration, directory::StoredPlans};
+use quota_store::{
+    GuardedStore, KnownGeneration,
+    directory::{Directory, StoredPlans},
+    ledger::Ledger,
+};
 
 use crate::{
     books::Books,
@@ -104,5 +108,17 @@ impl Shared {
         } else {
             KnownGeneration::Cached(stored.generation)
         }
+    }
+}
+
+impl Shared {
+    /// Where records are.
+    pub(crate) fn ledger(&self) -> Option<&Arc<dyn Ledger>> {
+        self.books.as_ref().map(|books| &books.ledger)
+    }
+
+    /// Where assignments, limits of single subjects and plans are.
+    pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
+        self.books.as_ref().map(|books| &books.directory)
     }
 }
