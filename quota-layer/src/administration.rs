@@ -29,7 +29,7 @@ mod users;
 mod words;
 
 pub use self::words::{
-    AdjustTo, AdminAccess, AdminError, Adjustment, ChangeAt, ChangeRule, CounterChange, Doing,
+    AdjustTo, Adjustment, AdminAccess, AdminError, ChangeAt, ChangeRule, CounterChange, Doing,
     Expires, Health, HealthStatus, PlanChange, PlanStanding, PlanView, PutPlan, QuotaStanding,
     Settings, Standing, UserRow, UsersQuery, UsersSort, Whom,
 };

@@ -202,6 +202,7 @@ impl Builder {
             books,
             metrics,
             turn: Mutex::default(),
+            reload_error: Mutex::default(),
         });
         if shared.plans.is_some() {
             // Where the database does not answer, this is tried again while the layer runs.

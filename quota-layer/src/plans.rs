@@ -20,7 +20,7 @@ mod keeper;
 
 pub(crate) use self::{
     cached::CachedDirectory,
-    holding::Holding,
+    holding::{Holding, billing_anchor},
     keeper::{PlansKeeper, watch},
 };
 

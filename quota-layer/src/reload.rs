@@ -103,6 +103,11 @@ impl Source {
         let turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.try_reload(shared);
         drop(turn);
+        let failure = reloaded.as_ref().err().map(ToString::to_string);
+        *shared
+            .reload_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failure;
         if let Err(error) = &reloaded {
             metrics::reload_failed();
             tracing::error!(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quota_store::{
     GuardedStore, KnownGeneration,
     directory::{Directory, StoredPlans},
-    ledger::Ledger,
+    ledger::{Backlog, Ledger},
 };
 
 use crate::{
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// One change of the runtime at a time, so that nothing older replaces what is newer. Never
     /// held across an await.
     pub(crate) turn: Mutex<()>,
+    /// Why the last reload failed, where it did. Held for a look, never across an await.
+    pub(crate) reload_error: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -120,5 +122,16 @@ impl Shared {
     /// Where assignments, limits of single subjects and plans are.
     pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
         self.books.as_ref().map(|books| &books.directory)
+    }
+
+    /// Why the last reload failed, where it did.
+    pub(crate) fn reload_error(&self) -> Option<String> {
+        let error = self.reload_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was charged and is not in the ledger yet.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.store.backlog()
     }
 }

@@ -6,7 +6,7 @@ use quota_store::{
 };
 
 use super::{
-    AdjustTo, AdminError, Administration, Adjustment, Doing, Expires,
+    AdjustTo, Adjustment, AdminError, Administration, Doing, Expires,
     change::{Change, MAX_CONFLICTS, too_many_conflicts},
     position::{Position, entry_of, scope_of, with_entry},
 };

@@ -134,7 +134,10 @@ impl Administration {
             Administered::Already | Administered::Generation(_) => {
                 let keys = std::slice::from_ref(&key);
                 let values = self.shared.store.read(&operation.requester, keys).await;
-                let used = values.map_err(AdminError::Store)?.first().map(|value| value.used);
+                let used = values
+                    .map_err(AdminError::Store)?
+                    .first()
+                    .map(|value| value.used);
                 (used.unwrap_or_default(), used.unwrap_or_default())
             }
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quota_store::{
-    Amount, Anchor, Bound, CounterKey, KnownGeneration, Plan, QuotaName, Requester, Scope, Subject,
+    Amount, Bound, CounterKey, KnownGeneration, Plan, QuotaName, Requester, Scope, Subject,
     UnixMillis, UserId, Window, WindowSpan,
     directory::{Entries, Entry},
     ledger::PlanSource,
@@ -197,11 +197,6 @@ impl Position {
     pub(super) fn timezone_name(&self) -> String {
         let zone = self.holding.timezone(self.scope, self.plan());
         zone.iana_name().unwrap_or("UTC").to_owned()
-    }
-
-    /// Where its billing periods begin, for windows that follow the subscription.
-    pub(super) fn anchor(&self) -> Anchor {
-        self.holding.anchor(self.scope, self.plan())
     }
 }
 

@@ -56,7 +56,10 @@ impl Administration {
         let (charges, at) = match attempt {
             Some(id) => self.charges_of(requester, quota, id).await?,
             None => {
-                let of_quota = position.keys().into_iter().filter(|key| key.quota == *quota);
+                let of_quota = position
+                    .keys()
+                    .into_iter()
+                    .filter(|key| key.quota == *quota);
                 let charges = of_quota.map(|counter| Charge {
                     counter,
                     charged: amount,
@@ -95,8 +98,12 @@ impl Administration {
     ) -> Result<(Vec<Charge>, UnixMillis), AdminError> {
         let found = self.ledger()?.attempt(requester.tenant.as_ref(), id).await;
         let found = found.map_err(AdminError::Ledger)?;
-        let is_of_user =
-            |history: &History| history.records.iter().any(|record| record.user.as_ref() == Some(&requester.user));
+        let is_of_user = |history: &History| {
+            history
+                .records
+                .iter()
+                .any(|record| record.user.as_ref() == Some(&requester.user))
+        };
         let history = found
             .filter(is_of_user)
             .ok_or_else(|| AdminError::NotFound {
@@ -114,7 +121,10 @@ impl Administration {
             counter,
             charged: Amount::saturating(u64::try_from(charged).unwrap_or(0)),
         });
-        let at = history.postings.first().map_or(UnixMillis::new(0), |posting| posting.at);
+        let at = history
+            .postings
+            .first()
+            .map_or(UnixMillis::new(0), |posting| posting.at);
         Ok((charges.collect(), at))
     }
 
@@ -134,7 +144,11 @@ impl Administration {
             after: None,
             limit: REFUNDS,
         };
-        let page = self.ledger()?.audits(&query).await.map_err(AdminError::Ledger)?;
+        let page = self
+            .ledger()?
+            .audits(&query)
+            .await
+            .map_err(AdminError::Ledger)?;
         let of_attempt = page.rows.iter().filter(|audit| {
             audit.id != doing.id
                 && audit.after["event"] == json!(attempt.to_string())
@@ -178,7 +192,10 @@ impl Administration {
         key: &CounterKey,
     ) -> Result<Amount, AdminError> {
         let requester = super::position::requester_of(subject);
-        let used = self.ledger()?.used(&requester, std::slice::from_ref(key)).await;
+        let used = self
+            .ledger()?
+            .used(&requester, std::slice::from_ref(key))
+            .await;
         let used = used.map_err(AdminError::Ledger)?;
         Ok(used.first().copied().unwrap_or_default())
     }

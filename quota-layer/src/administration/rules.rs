@@ -5,20 +5,14 @@ use quota_store::{Amount, Bound, UnixMillis, WindowSpan};
 /// Each plan's share of the window by time: `floor((old x elapsed + new x left) / length)`.
 ///
 /// `None` for a window without an end. Where one of both is unlimited, so is the window.
-pub(super) fn prorated(
-    old: Bound,
-    new: Bound,
-    span: WindowSpan,
-    now: UnixMillis,
-) -> Option<Bound> {
+pub(super) fn prorated(old: Bound, new: Bound, span: WindowSpan, now: UnixMillis) -> Option<Bound> {
     let end = span.end()?;
     let (Bound::AtMost(old), Bound::AtMost(new)) = (old, new) else {
         return Some(Bound::Unlimited);
     };
     let length = u128::from(end.get() - span.start().get());
     let elapsed = u128::from(now.get().saturating_sub(span.start().get())).min(length);
-    let weighed =
-        u128::from(old.get()) * elapsed + u128::from(new.get()) * (length - elapsed);
+    let weighed = u128::from(old.get()) * elapsed + u128::from(new.get()) * (length - elapsed);
     let share = u64::try_from(weighed / length).unwrap_or(u64::MAX);
     Some(Bound::AtMost(Amount::saturating(share)))
 }
@@ -64,7 +58,10 @@ mod tests {
     fn what_is_unlimited_on_either_side_stays_unlimited() {
         check_prorated(None, Some(10), 5, None);
         check_prorated(Some(10), None, 5, None);
-        assert_eq!(added(bound(None), Amount::ZERO, bound(Some(5))), Bound::Unlimited);
+        assert_eq!(
+            added(bound(None), Amount::ZERO, bound(Some(5))),
+            Bound::Unlimited
+        );
     }
 
     #[test]
@@ -85,7 +82,13 @@ mod tests {
     #[test]
     fn what_was_left_is_added_and_what_was_overdrawn_is_not_given_twice() {
         let used = Amount::saturating;
-        assert_eq!(added(bound(Some(100)), used(30), bound(Some(50))), bound(Some(150)));
-        assert_eq!(added(bound(Some(100)), used(130), bound(Some(50))), bound(Some(180)));
+        assert_eq!(
+            added(bound(Some(100)), used(30), bound(Some(50))),
+            bound(Some(150))
+        );
+        assert_eq!(
+            added(bound(Some(100)), used(130), bound(Some(50))),
+            bound(Some(180))
+        );
     }
 }

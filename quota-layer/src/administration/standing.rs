@@ -8,8 +8,7 @@ use super::{
     AdminError, Administration, PlanStanding, QuotaStanding, Standing, position::Position,
 };
 use crate::{
-    QuotaIdentity,
-    headers,
+    QuotaIdentity, headers,
     plans::Lookup,
     status::{CounterView, Snapshot, closest},
 };
@@ -33,8 +32,7 @@ impl Administration {
         let claim = identity.and_then(QuotaIdentity::plan);
         let position = self.position(&subject, claim).await;
         let responses = &position.config().responses;
-        let hides_tenant =
-            identity.is_some() && headers::is_hidden(responses, Scope::Tenant);
+        let hides_tenant = identity.is_some() && headers::is_hidden(responses, Scope::Tenant);
         let shows = |scope| scope == Scope::User || !hides_tenant;
         self.standing(&subject, &position, shows).await
     }

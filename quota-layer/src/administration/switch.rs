@@ -40,7 +40,10 @@ pub(super) fn check(change: &PlanChange, before: &Position) -> Result<(), AdminE
     if change.at == ChangeAt::PeriodEnd && change.starts_at.is_some() {
         return invalid("starts_at", "give it, or at = period-end, not both");
     }
-    if change.ends_at.is_some_and(|end| end <= start || end <= before.now) {
+    if change
+        .ends_at
+        .is_some_and(|end| end <= start || end <= before.now)
+    {
         return invalid("ends_at", "it lies before the plan begins, or is over");
     }
     if change.rule != ChangeRule::Carry && start > before.now {
@@ -113,7 +116,11 @@ pub(super) fn switched(change: &PlanChange, before: &Position, entry: &Entry) ->
     let present = present.filter(|_| start > before.now).cloned();
     Entry {
         generation: entry.generation,
-        assignments: present.into_iter().chain([assignment]).chain(then).collect(),
+        assignments: present
+            .into_iter()
+            .chain([assignment])
+            .chain(then)
+            .collect(),
         overrides: kept_overrides(before, entry, start),
     }
 }
