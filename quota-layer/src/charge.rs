@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use quota_store::{
     Amount, Bound, Limit, Percent, Plan, QuotaName, Scope, UnixMillis, Unlisted, Window,
+    ledger::Charged,
 };
 
 pub(crate) use self::windows::{OpenWindow, Windows};
@@ -15,6 +16,7 @@ use crate::{
     headers::{self, RateLimitItems},
     metrics::{Outcome, QuotaMetrics},
     plans::Resolved,
+    record,
 };
 
 mod windows;
@@ -74,6 +76,22 @@ impl ChargeTable {
             });
             metrics.count(outcome, units);
         }
+    }
+}
+
+impl ChargeTable {
+    /// What the ledger says of each quota: what was reserved, and what its counters are charged.
+    pub(crate) fn charged(&self, amounts: Option<&[Amount]>) -> Vec<Charged> {
+        let mut charges = Vec::with_capacity(self.metrics.len());
+        for item in 0..self.metrics.len() {
+            let of_item = |counter: &CounterRule| counter.item == item;
+            if let Some(place) = self.counters.iter().position(of_item) {
+                let counter = &self.counters[place];
+                let amount = amounts.map(|amounts| amounts[place]);
+                charges.push(record::charged(&counter.quota, counter.amount, amount));
+            }
+        }
+        charges
     }
 }
 

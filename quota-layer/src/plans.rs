@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use quota_store::{KnownGeneration, PlanName, Requester};
+use quota_store::{
+    KnownGeneration, PlanName, Requester,
+    ledger::{PlanAtTheTime, PlanSource},
+};
 
 use crate::{
     charge::PlanIndex,
@@ -60,10 +63,22 @@ impl Default for Assigned {
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
     pub(crate) user: PlanIndex,
+    /// Where the user's plan comes from.
+    pub(crate) source: PlanSource,
     /// `None` where there is no tenant.
     pub(crate) tenant: Option<PlanIndex>,
     pub(crate) user_generation: KnownGeneration,
     pub(crate) tenant_generation: KnownGeneration,
+}
+
+impl Resolved {
+    /// The user's plan, as the ledger tells it.
+    pub(crate) fn at_the_time(&self, config: &Config) -> PlanAtTheTime {
+        PlanAtTheTime {
+            plan: config.plans[self.user.0].name.clone(),
+            source: self.source,
+        }
+    }
 }
 
 /// Finds the plans of a requester, in the order that the configuration gives.
@@ -78,8 +93,10 @@ pub(crate) async fn resolve(
         Some(directory) => directory.assigned(requester, lookup).await,
         None => Assigned::default(),
     };
+    let (user, source) = user_plan(config, identity, requester, &assigned)?;
     Ok(Resolved {
-        user: user_plan(config, identity, requester, &assigned)?,
+        user,
+        source,
         tenant: requester
             .tenant
             .is_some()
@@ -94,35 +111,38 @@ fn user_plan(
     identity: &QuotaIdentity,
     requester: &Requester,
     assigned: &Assigned,
-) -> Result<PlanIndex, Refusal> {
+) -> Result<(PlanIndex, PlanSource), Refusal> {
     // Nothing but the configuration says which plan clients without a token have.
     if let Anonymous::Plan(plan) = &config.identity.anonymous
         && requester.user.is_anonymous()
         && let Some(index) = find(config, plan.as_str())
     {
-        return Ok(index);
+        return Ok((index, PlanSource::Anonymous));
     }
     for from in &config.identity.plan_from {
-        let name = match from {
-            PlanFrom::Assignment => assigned.user.as_ref().or(assigned.tenant.as_ref()),
+        let (name, source) = match from {
+            PlanFrom::Assignment => {
+                let name = assigned.user.as_ref().or(assigned.tenant.as_ref());
+                (name, PlanSource::Assignment)
+            }
             PlanFrom::Claim => {
                 let Some(claim) = identity.plan() else {
                     continue;
                 };
                 return claimed_plan(config, claim);
             }
-            PlanFrom::Default => Some(&config.default_plan.name),
+            PlanFrom::Default => (Some(&config.default_plan.name), PlanSource::Default),
         };
         if let Some(index) = name.and_then(|name| find(config, name.as_str())) {
-            return Ok(index);
+            return Ok((index, source));
         }
     }
     Err(Refusal::UnknownPlan)
 }
 
-fn claimed_plan(config: &Config, claim: &str) -> Result<PlanIndex, Refusal> {
+fn claimed_plan(config: &Config, claim: &str) -> Result<(PlanIndex, PlanSource), Refusal> {
     if let Some(index) = find(config, claim) {
-        return Ok(index);
+        return Ok((index, PlanSource::Claim));
     }
     match config.identity.unknown_plan {
         UnknownPlan::Deny => Err(Refusal::UnknownPlan),
@@ -131,7 +151,7 @@ fn claimed_plan(config: &Config, claim: &str) -> Result<PlanIndex, Refusal> {
                 target: "quota::plan",
                 "a token names a plan that does not exist; the default plan is used instead"
             );
-            Ok(default_plan(config))
+            Ok((default_plan(config), PlanSource::Default))
         }
     }
 }

@@ -120,12 +120,18 @@ impl Source {
     fn try_reload(&self, shared: &Shared) -> Result<(), ReloadError> {
         let mut config = Config::from_file(&self.path)?;
         let before = shared.runtime.load();
-        if config.store != before.config.store {
+        let needs_restart = [
+            ("[store]", config.store != before.config.store),
+            ("[ledger]", config.ledger != before.config.ledger),
+        ];
+        for (section, _) in needs_restart.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(
                 target: "quota::config",
-                "[store] changed: restart the process for that; everything else takes effect now"
+                "{section} changed: restart the process for that; everything else takes effect now"
             );
-            config = config.with_store(before.config.store.clone());
+        }
+        if needs_restart.iter().any(|(_, changed)| *changed) {
+            config = config.restarted_as(&before.config);
         }
         if config.revision() == before.config.revision() {
             tracing::debug!(target: "quota::config", "the configuration is the same as before");

@@ -8,7 +8,7 @@ use super::{
     environment,
     errors::{ConfigErrors, Position},
     findings::Findings,
-    identity, later,
+    identity, later, ledger,
     mask::Masked,
     names::Names,
     node::{Origin, Place, Table},
@@ -100,6 +100,7 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
     let plan_names = Names::<PlanName>::declared("plan", plan_section.as_ref(), findings);
     let identity = identity::read(&mut root, &plan_names, source, findings);
     let store = store::read(&mut root, source, findings);
+    let ledger = ledger::read(&mut root, source, findings);
     let responses = responses::read(&mut root, source, findings);
     later::read(&mut root, findings);
     let quotas = quotas::read(quota_section.as_ref(), findings);
@@ -126,6 +127,7 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
         unmatched,
         identity: identity?,
         store,
+        ledger,
         responses,
         quotas,
         plans: plans.all,

@@ -5,8 +5,14 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, Text, Window};
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use self::ledger::{
+    DenialRecords, LedgerConfig, LedgerDurability, LedgerFile, LedgerUrl, OnBacklogFull,
+    PostgresUrl, Record,
+};
 use super::{ip_range::IpRange, revision::revision};
 use crate::identity::JwtSettings;
+
+mod ledger;
 
 /// Everything that `quota.toml` and the environment say.
 #[derive(Clone, Debug)]
@@ -14,6 +20,7 @@ pub struct Config {
     pub(crate) unmatched: Unmatched,
     pub(crate) identity: IdentityConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) ledger: LedgerConfig,
     pub(crate) responses: ResponsesConfig,
     /// In the order of the file.
     pub(crate) quotas: Vec<QuotaConfig>,
@@ -41,10 +48,11 @@ impl Config {
         self.rules[rule].on_failure.unwrap_or(self.store.on_failure)
     }
 
-    /// The same with another `[store]`.
-    pub(crate) fn with_store(self, store: StoreConfig) -> Self {
+    /// The same with the sections of another one that need a restart.
+    pub(crate) fn restarted_as(self, other: &Self) -> Self {
         let config = Self {
-            store,
+            store: other.store.clone(),
+            ledger: other.ledger.clone(),
             revision: String::new(),
             warnings: Vec::new(),
             ..self
@@ -270,6 +278,8 @@ pub(crate) struct QuotaConfig {
     /// The words for one unit and for several, by language.
     pub(crate) units: BTreeMap<String, UnitForms>,
     pub(crate) title: Text,
+    /// How its attempts are recorded, where that is not as the ledger says.
+    pub(crate) record: Option<Record>,
 }
 
 /// The words for a unit in one language.
