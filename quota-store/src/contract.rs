@@ -55,6 +55,7 @@ use crate::CounterStore;
 mod administration;
 mod ask;
 mod copies;
+pub mod directory;
 mod expiry;
 mod identity;
 pub mod ledger;

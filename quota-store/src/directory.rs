@@ -33,13 +33,20 @@ pub trait Directory: Send + Sync + 'static {
     fn entry<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Entry, LedgerError>>;
 
     /// Replaces what is known of a subject, if it is still at the generation of `change.entry`.
+    ///
+    /// A change whose audit was taken before takes no effect, and is answered what it made then.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerErrorKind::Invalid`](crate::ledger::LedgerErrorKind::Invalid) for assignments out of
+    /// order, and for an audit whose id is that of another act.
     fn replace<'a>(
         &'a self,
         change: &'a EntryChange,
     ) -> BoxFuture<'a, Result<Replaced, LedgerError>>;
 
     /// The subjects of a tenant to which a plan is assigned now or will be, by name: of all tenants
-    /// where `tenant` is `None`.
+    /// where `tenant` is `None`, by tenant and then by user, each tenant before its users.
     fn assigned<'a>(
         &'a self,
         query: &'a AssignedQuery,
@@ -48,23 +55,27 @@ pub trait Directory: Send + Sync + 'static {
     /// All plans that the database keeps.
     fn plans(&self) -> BoxFuture<'_, Result<StoredPlans, LedgerError>>;
 
-    /// Changes the plans, if they are still at `change.generation`.
+    /// Changes the plans, if they are still at `change.generation`; otherwise as
+    /// [`replace`](Self::replace).
     fn change_plans<'a>(
         &'a self,
         change: &'a PlansChange,
     ) -> BoxFuture<'a, Result<Replaced, LedgerError>>;
 
-    /// Begins what comes with an `Idempotency-Key`, unless it began before.
+    /// Begins what comes with an `Idempotency-Key`, unless it began before. Of several at once one
+    /// is answered [`Begun::New`].
     fn begin<'a>(&'a self, claim: &'a KeyClaim) -> BoxFuture<'a, Result<Begun, LedgerError>>;
 
-    /// Keeps the answer to what began with a key, so that it is given again.
+    /// Keeps the answer to what began with a key, so that it is given again. The first answer to
+    /// a request stays.
     fn finish<'a>(
         &'a self,
         claim: &'a KeyClaim,
         answer: &'a KeptAnswer,
     ) -> BoxFuture<'a, Result<(), LedgerError>>;
 
-    /// Lets a key go that led to nothing, so that it can be used again.
+    /// Lets a key go that led to nothing, so that it can be used again. It is left alone where
+    /// another claim has taken it over, and where it has an answer.
     fn abandon<'a>(&'a self, claim: &'a KeyClaim) -> BoxFuture<'a, Result<(), LedgerError>>;
 }
 
@@ -185,8 +196,10 @@ pub enum Replaced {
 pub struct AssignedQuery {
     /// The plan.
     pub plan: PlanName,
-    /// Of which tenant; `None` for all.
+    /// Of which tenant, itself included; `None` for all, and for users without one.
     pub tenant: Option<TenantId>,
+    /// What is over by then does not count.
+    pub now: UnixMillis,
     /// The last one of the page before.
     pub after: Option<Subject>,
     /// How many at most.

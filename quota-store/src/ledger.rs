@@ -38,9 +38,9 @@ pub use self::{
     error::{LedgerError, LedgerErrorKind, LedgerStartError},
     posting::{Entry, Posting, PostingKind},
     query::{
-        AuditCursor, AuditPage, AuditQuery, Balance, Bucket, By, Figures, History, LedgerHealth,
-        LogCursor, LogPage, LogQuery, Page, Part, Pruned, Sizes, Span, Statistics, StatisticsQuery,
-        Usage, UsageQuery,
+        AuditCursor, AuditPage, AuditQuery, Balance, Bucket, By, Figures, History, HolderCursor,
+        HoldersOrder, HoldersQuery, LastSeen, LedgerHealth, LogCursor, LogPage, LogQuery, Page,
+        Part, Pruned, Sizes, Span, Statistics, StatisticsQuery, Usage, UsageQuery,
     },
     recorder::{Backlog, Denials, Recorder, RecorderOptions, Recording},
 };
@@ -132,6 +132,31 @@ pub trait Ledger: Send + Sync + 'static {
     /// What one user used, by quota, then by time.
     fn usage<'a>(&'a self, query: &'a UsageQuery)
     -> BoxFuture<'a, Result<Vec<Usage>, LedgerError>>;
+
+    /// A page of who uses how much.
+    ///
+    /// By name it is read from an index in its order. By what was used, the counters of all open
+    /// windows that it is about are read and sorted for each page: some 100 000 take a tenth of a
+    /// second.
+    fn holders<'a>(
+        &'a self,
+        query: &'a HoldersQuery,
+    ) -> BoxFuture<'a, Result<Page<Balance, HolderCursor>, LedgerError>>;
+
+    /// The last attempt of a user, or of any user of a tenant; `None` where there is none.
+    fn last_seen<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Option<LastSeen>, LedgerError>>;
+
+    /// The users of a tenant, or those without one, that have any counter or attempt, by name;
+    /// `after` is the last one of the page before.
+    fn seen<'a>(
+        &'a self,
+        tenant: Option<&'a TenantId>,
+        after: Option<&'a UserId>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Page<UserId, UserId>, LedgerError>>;
 
     /// A page of what administrators did.
     fn audits<'a>(&'a self, query: &'a AuditQuery)

@@ -40,12 +40,13 @@ mod appending;
 mod auditing;
 mod figures;
 mod keeping;
+mod people;
 mod random;
 mod reading;
-mod records;
+pub(super) mod records;
 
 pub use self::{
-    appending::*, auditing::*, figures::*, keeping::*, random::*, reading::*,
+    appending::*, auditing::*, figures::*, keeping::*, people::*, random::*, reading::*,
     records::hostile_texts,
 };
 
@@ -93,6 +94,12 @@ macro_rules! ledger_contract {
             a_pruned_window_that_ended_is_gone
             forgetting_keeps_sums
             audits_are_listed
+            those_who_use_most_are_paged
+            those_who_use_anything_are_paged_by_name
+            only_open_windows_of_the_tenant_are_shown
+            the_last_attempt_of_a_subject_is_known
+            everybody_seen_is_paged_by_name
+            a_refund_finds_the_windows_of_an_attempt
             random_appends_and_prunes_agree_with_a_table
         }
     };

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{Attempt, Audit, Outcome, Posting, Target};
+use super::{Attempt, Audit, Outcome, PlanAtTheTime, Posting, Target};
 use crate::{
     Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId,
+    Window,
 };
 
 /// Part of a list, and where it goes on.
@@ -225,6 +226,57 @@ pub struct Balance {
     pub counter: CounterKey,
     /// The opening balance and all postings since.
     pub used: Amount,
+}
+
+/// Asks who uses how much: the users of a tenant, or those without one, with their counters of the
+/// windows that are open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldersQuery {
+    /// Whose users.
+    pub tenant: Option<TenantId>,
+    /// Only counters of this quota.
+    pub quota: Option<QuotaName>,
+    /// Only counters of this window.
+    pub window: Option<Window>,
+    /// The instant at which the windows are open.
+    pub now: UnixMillis,
+    /// Which come first.
+    pub order: HoldersOrder,
+    /// Where the page before ended.
+    pub after: Option<HolderCursor>,
+    /// How many counters at most.
+    pub limit: u32,
+}
+
+/// The order of counters. Pages by what was used follow counters that change: one that moves in
+/// between may be on two pages, or on none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HoldersOrder {
+    /// Of which most was used.
+    #[default]
+    MostUsed,
+    /// By user, quota and window.
+    Name,
+}
+
+/// A place in the list of who uses how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderCursor {
+    /// What was used.
+    pub used: Amount,
+    /// Whose counter.
+    pub user: UserId,
+    /// The counter.
+    pub counter: CounterKey,
+}
+
+/// The last attempt of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastSeen {
+    /// When it was.
+    pub at: UnixMillis,
+    /// The plan at the time, if one was known.
+    pub plan: Option<PlanAtTheTime>,
 }
 
 /// Asks for a page of what administrators did, the latest first.

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// A day in milliseconds, and the start of one on the first of a month: 2027-01-01 UTC.
-pub(super) const DAY: u64 = 86_400_000;
-pub(super) const START: u64 = 1_798_761_600_000;
+pub(in crate::contract) const DAY: u64 = 86_400_000;
+pub(in crate::contract) const START: u64 = 1_798_761_600_000;
 
 /// Texts that have broken programs.
 #[must_use]
@@ -41,7 +41,7 @@ pub fn hostile_texts() -> Vec<String> {
 }
 
 /// An id that is the same for the same number.
-pub(super) fn id(number: u64) -> ReservationId {
+pub(in crate::contract) fn id(number: u64) -> ReservationId {
     let random = u128::from(number).to_be_bytes();
     let mut last = [0; 10];
     last.copy_from_slice(&random[6..]);
@@ -50,28 +50,28 @@ pub(super) fn id(number: u64) -> ReservationId {
         .into()
 }
 
-pub(super) fn quota(name: &str) -> QuotaName {
+pub(in crate::contract) fn quota(name: &str) -> QuotaName {
     QuotaName::new(name).expect("rules use names that exist")
 }
 
-pub(super) fn user(name: &str) -> UserId {
+pub(in crate::contract) fn user(name: &str) -> UserId {
     UserId::new(name).expect("rules use ids that are not empty")
 }
 
-pub(super) fn tenant(name: &str) -> TenantId {
+pub(in crate::contract) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).expect("rules use ids that are not empty")
 }
 
-pub(super) fn units(count: u64) -> Amount {
+pub(in crate::contract) fn units(count: u64) -> Amount {
     Amount::new(count).expect("rules use amounts that exist")
 }
 
 /// Ama of Acme.
-pub(super) fn ama() -> Requester {
+pub(in crate::contract) fn ama() -> Requester {
     of(Some("acme"), "ama")
 }
 
-pub(super) fn of(tenant_name: Option<&str>, user_name: &str) -> Requester {
+pub(in crate::contract) fn of(tenant_name: Option<&str>, user_name: &str) -> Requester {
     Requester {
         tenant: tenant_name.map(tenant),
         user: user(user_name),
@@ -79,7 +79,7 @@ pub(super) fn of(tenant_name: Option<&str>, user_name: &str) -> Requester {
 }
 
 /// A committed attempt of one unit of `messages`.
-pub(super) fn attempt(requester: &Requester, number: u64, at: u64) -> Attempt {
+pub(in crate::contract) fn attempt(requester: &Requester, number: u64, at: u64) -> Attempt {
     Attempt {
         id: id(number),
         outcome: Outcome::Committed,
@@ -106,7 +106,7 @@ pub(super) fn attempt(requester: &Requester, number: u64, at: u64) -> Attempt {
     }
 }
 
-pub(super) fn charged(name: &str, reserved: u64, charged: i64) -> Charged {
+pub(in crate::contract) fn charged(name: &str, reserved: u64, charged: i64) -> Charged {
     Charged {
         quota: quota(name),
         reserved: units(reserved),
@@ -114,13 +114,15 @@ pub(super) fn charged(name: &str, reserved: u64, charged: i64) -> Charged {
     }
 }
 
-pub(super) fn tags<const N: usize>(tags: [(&str, &str); N]) -> BTreeMap<String, String> {
+pub(in crate::contract) fn tags<const N: usize>(
+    tags: [(&str, &str); N],
+) -> BTreeMap<String, String> {
     tags.map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
 }
 
 /// A counter of `messages` in the day that starts so many days after [`START`].
-pub(super) fn daily(scope: Scope, days: u64) -> CounterKey {
+pub(in crate::contract) fn daily(scope: Scope, days: u64) -> CounterKey {
     let start = START + days * DAY;
     let span = WindowSpan::new(UnixMillis::new(start), UnixMillis::new(start + DAY));
     CounterKey {
@@ -132,7 +134,7 @@ pub(super) fn daily(scope: Scope, days: u64) -> CounterKey {
 }
 
 /// The counter of `messages` that never starts again.
-pub(super) fn lifetime(scope: Scope) -> CounterKey {
+pub(in crate::contract) fn lifetime(scope: Scope) -> CounterKey {
     CounterKey {
         scope,
         quota: quota("messages"),
@@ -141,7 +143,7 @@ pub(super) fn lifetime(scope: Scope) -> CounterKey {
     }
 }
 
-pub(super) fn posting(
+pub(in crate::contract) fn posting(
     requester: &Requester,
     number: u64,
     kind: PostingKind,
@@ -157,12 +159,12 @@ pub(super) fn posting(
 }
 
 /// A commit of so many units of today.
-pub(super) fn commit(requester: &Requester, number: u64, amount: i64) -> Posting {
+pub(in crate::contract) fn commit(requester: &Requester, number: u64, amount: i64) -> Posting {
     let entries = vec![(daily(Scope::User, 0), amount)];
     posting(requester, number, PostingKind::Commit, entries)
 }
 
-pub(super) fn batch(attempts: Vec<Attempt>, postings: Vec<Posting>) -> Arc<Batch> {
+pub(in crate::contract) fn batch(attempts: Vec<Attempt>, postings: Vec<Posting>) -> Arc<Batch> {
     Arc::new(Batch {
         attempts,
         postings,
@@ -171,7 +173,10 @@ pub(super) fn batch(attempts: Vec<Attempt>, postings: Vec<Posting>) -> Arc<Batch
 }
 
 /// How many records were new: attempts and postings.
-pub(super) async fn append(ledger: &Arc<dyn Ledger>, batch: Arc<Batch>) -> (usize, usize) {
+pub(in crate::contract) async fn append(
+    ledger: &Arc<dyn Ledger>,
+    batch: Arc<Batch>,
+) -> (usize, usize) {
     let appended = ledger.append(batch).await.expect("it is appended");
     let Appended {
         attempts, postings, ..
@@ -180,12 +185,12 @@ pub(super) async fn append(ledger: &Arc<dyn Ledger>, batch: Arc<Batch>) -> (usiz
 }
 
 /// What today's counter of the user says.
-pub(super) async fn used(ledger: &Arc<dyn Ledger>, requester: &Requester) -> u64 {
+pub(in crate::contract) async fn used(ledger: &Arc<dyn Ledger>, requester: &Requester) -> u64 {
     used_of(ledger, requester, &daily(Scope::User, 0)).await
 }
 
 /// What a counter says; it must be what its postings add up to.
-pub(super) async fn used_of(
+pub(in crate::contract) async fn used_of(
     ledger: &Arc<dyn Ledger>,
     requester: &Requester,
     counter: &CounterKey,
@@ -198,6 +203,6 @@ pub(super) async fn used_of(
 }
 
 /// An id of an audit.
-pub(super) fn audit_id(number: u64) -> Uuid {
+pub(in crate::contract) fn audit_id(number: u64) -> Uuid {
     id(number).as_uuid()
 }

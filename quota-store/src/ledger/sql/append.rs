@@ -196,7 +196,7 @@ pub(super) fn stopped(sum: i64, difference: i64) -> i64 {
     sum.saturating_add(difference).clamp(-most, most)
 }
 
-fn audit_row(audit: &Audit) -> Result<Row<'_>, LedgerError> {
+pub(super) fn audit_row(audit: &Audit) -> Result<Row<'_>, LedgerError> {
     Ok(vec![
         Bind::Id(audit.id),
         encode::millis(audit.at)?,

@@ -52,7 +52,7 @@ async fn read_counter<S: Session>(
 
 /// A sum as a counter shows it: a correction may come before what it corrects, and then it is
 /// negative for a moment.
-fn shown(sum: i64) -> Amount {
+pub(super) fn shown(sum: i64) -> Amount {
     Amount::ZERO.saturating_add_signed(sum)
 }
 
@@ -81,6 +81,10 @@ impl Operation for Recount {
     }
 }
 
+/// What [`balance`] reads.
+pub(super) const BALANCE: &str =
+    "SELECT tenant, user_id, quota, window_kind, span_start, span_end, used FROM counters";
+
 /// Counters of one partition whose windows have not ended.
 pub(super) struct Balances {
     pub(super) partition: u8,
@@ -95,8 +99,7 @@ impl Operation for Balances {
     async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<Balance>, LedgerError> {
         let after = self.after.as_ref().map(counter_of).transpose()?;
         let mut statement = Statement::new(
-            "SELECT tenant, user_id, quota, window_kind, span_start, span_end, used \
-             FROM counters WHERE partition_number = ?1 AND span_end > ?2",
+            format!("{BALANCE} WHERE partition_number = ?1 AND span_end > ?2"),
             vec![
                 Bind::Integer(self.partition.into()),
                 encode::millis(self.now)?,
@@ -123,27 +126,33 @@ impl Operation for Balances {
     }
 }
 
-fn counter_of(balance: &Balance) -> Result<CounterRow, LedgerError> {
+pub(super) fn counter_of(balance: &Balance) -> Result<CounterRow, LedgerError> {
     let (tenant, user) = parts(&balance.subject);
     CounterRow::of(tenant, user, &balance.counter)
 }
 
-fn parts(subject: &Subject) -> (Option<&TenantId>, Option<&UserId>) {
+/// Tenant and user of a subject.
+pub(super) fn parts(subject: &Subject) -> (Option<&TenantId>, Option<&UserId>) {
     match subject {
         Subject::User { tenant, user } => (tenant.as_ref(), Some(user)),
         Subject::Tenant(tenant) => (Some(tenant), None),
     }
 }
 
-fn balance(row: &dyn Fields) -> Result<Balance, LedgerError> {
-    let counter = CounterRow::read(row, 0)?;
-    let tenant = encode::tenant(row, 0)?;
-    let subject = match encode::user(row, 1)? {
+/// Reads tenant and user from `place` on.
+pub(super) fn subject(row: &dyn Fields, place: usize) -> Result<Subject, LedgerError> {
+    let tenant = encode::tenant(row, place)?;
+    Ok(match encode::user(row, place + 1)? {
         Some(user) => Subject::User { tenant, user },
-        None => Subject::Tenant(tenant.ok_or_else(|| unreadable("a counter of nobody"))?),
-    };
+        None => Subject::Tenant(tenant.ok_or_else(|| unreadable("something of nobody"))?),
+    })
+}
+
+/// Reads [`BALANCE`].
+pub(super) fn balance(row: &dyn Fields) -> Result<Balance, LedgerError> {
+    let counter = CounterRow::read(row, 0)?;
     Ok(Balance {
-        subject,
+        subject: subject(row, 0)?,
         counter: counter.counter()?,
         used: shown(row.integer(6)?),
     })

@@ -11,14 +11,16 @@ use super::{
     forget::Forget,
     log::OneAttempt,
     migrations::Health,
+    people::{LastSeenOf, Seen},
     prune::Prune,
     text,
 };
 use crate::{
     Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId,
     ledger::{
-        Appended, AuditPage, AuditQuery, Balance, Batch, History, Ledger, LedgerHealth, LogPage,
-        LogQuery, Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
+        LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, Pruned, Span, Statistics,
+        StatisticsQuery, StreamPosition, Usage, UsageQuery,
     },
 };
 
@@ -130,6 +132,33 @@ impl<D: Database> Ledger for D {
         query: &'a UsageQuery,
     ) -> BoxFuture<'a, Result<Vec<Usage>, LedgerError>> {
         self.read(query.clone())
+    }
+
+    fn holders<'a>(
+        &'a self,
+        query: &'a HoldersQuery,
+    ) -> BoxFuture<'a, Result<Page<Balance, HolderCursor>, LedgerError>> {
+        self.read(query.clone())
+    }
+
+    fn last_seen<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Option<LastSeen>, LedgerError>> {
+        self.read(LastSeenOf(subject.clone()))
+    }
+
+    fn seen<'a>(
+        &'a self,
+        tenant: Option<&'a TenantId>,
+        after: Option<&'a UserId>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Page<UserId, UserId>, LedgerError>> {
+        self.read(Seen {
+            tenant: tenant.cloned(),
+            after: after.cloned(),
+            limit,
+        })
     }
 
     fn audits<'a>(

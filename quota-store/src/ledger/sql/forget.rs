@@ -39,7 +39,8 @@ impl Operation for Forget {
             "UPDATE audits SET target = ?1 WHERE id IN (SELECT id FROM audits \
              WHERE tenant = ?2 AND target_kind = 'user' AND target = ?3 LIMIT ?4)",
         );
-        let mut rows = session.execute(&commits).await?;
+        let mut rows = super::directory::empty(session, &self.requester).await?;
+        rows += session.execute(&commits).await?;
         rows += session.execute(&others).await?;
         rows += session.execute(&attempts).await?;
         rows += session.execute(&audits).await?;

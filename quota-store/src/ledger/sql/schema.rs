@@ -156,3 +156,36 @@ pub(super) static AUDITS: Table = Table {
     key: 1,
     sums: &[],
 };
+
+/// Audits with the generation that each made.
+pub(super) static CHANGES: Table = Table {
+    name: "audits",
+    columns: &[
+        ("id", Id),
+        ("at", Integer),
+        ("actor", Text),
+        ("tenant", Text),
+        ("target_kind", Text),
+        ("target", Text),
+        ("action", Text),
+        ("state_before", Json),
+        ("state_after", Json),
+        ("reason", Text),
+        ("idempotency_key", Text),
+        ("generation", Integer),
+    ],
+    key: 1,
+    sums: &[],
+};
+
+pub(super) static ASSIGNED_PLANS: Table = Table {
+    name: "assigned_plans",
+    columns: &[
+        ("plan", Text),
+        ("tenant", Text),
+        ("user_id", Text),
+        ("ends_at", Integer),
+    ],
+    key: 3,
+    sums: &[],
+};

@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use super::{Claim, SqliteLedger, SqliteOptions, open};
 use crate::{
-    QuotaName, TenantId, UnixMillis, UserId,
+    PlanName, QuotaName, Requester, Scope, Subject, TenantId, UnixMillis, UserId, Window,
+    directory::AssignedQuery,
     ledger::{
-        Batch, Bucket, By, Ledger as _, LedgerErrorKind, LedgerStartError, LogQuery, Outcome, Span,
-        StatisticsQuery, StreamMark, StreamPosition,
-        sql::{Append, Statement, log, migrations::Migration},
+        Batch, Bucket, By, HoldersOrder, HoldersQuery, Ledger as _, LedgerErrorKind,
+        LedgerStartError, LogQuery, Outcome, Span, StatisticsQuery, StreamMark, StreamPosition,
+        sql::{Append, Statement, directory, log, migrations::Migration, people},
     },
 };
 
@@ -280,4 +281,89 @@ fn figures_are_read_from_the_sums() {
         let plan = plan(&opened.writer, &query.parts(0, 1));
         assert!(plan.contains(expected), "{plan}");
     }
+}
+
+fn ama() -> Requester {
+    Requester {
+        tenant: TenantId::new("acme").ok(),
+        user: UserId::new("ama").unwrap(),
+    }
+}
+
+#[test]
+fn who_uses_how_much_is_read_from_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = open::open(&options(&folder)).unwrap();
+    let by_name = "USING PRIMARY KEY (tenant=? AND user_id>?)";
+    let of_all = "USING INDEX counters_by_tenant (tenant=? AND span_end>?)";
+    let of_one = "counters_by_quota (tenant=? AND quota=? AND window_kind=? AND span_end>?)";
+    let quota = || QuotaName::new("messages").ok();
+    for (order, quota, window, expected) in [
+        (HoldersOrder::Name, None, None, by_name),
+        (HoldersOrder::Name, quota(), Some(Window::Day), by_name),
+        (HoldersOrder::MostUsed, None, None, of_all),
+        (HoldersOrder::MostUsed, quota(), None, of_all),
+        (HoldersOrder::MostUsed, None, Some(Window::Day), of_all),
+        (HoldersOrder::MostUsed, quota(), Some(Window::Day), of_one),
+    ] {
+        let query = HoldersQuery {
+            tenant: ama().tenant,
+            quota,
+            window,
+            now: UnixMillis::new(1),
+            order,
+            after: None,
+            limit: 50,
+        };
+        let plan = plan(&opened.writer, &people::holders(&query).unwrap());
+        assert!(plan.contains(expected), "{plan}");
+        assert!(!plan.contains("SCAN"), "{plan}");
+        let is_sorted = plan.contains("TEMP B-TREE");
+        assert_eq!(is_sorted, order == HoldersOrder::MostUsed, "{plan}");
+    }
+}
+
+#[test]
+fn people_are_found_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = open::open(&options(&folder)).unwrap();
+    let check = |statement: &Statement<'_>, expected: &str| {
+        let plan = plan(&opened.writer, statement);
+        assert!(plan.contains(expected), "{plan}");
+        for table in [
+            "attempts",
+            "counters",
+            "directory_entries",
+            "assigned_plans",
+        ] {
+            assert!(!plan.contains(&format!("SCAN {table}")), "{plan}");
+        }
+    };
+    let user = ama().subject(Scope::User).unwrap();
+    check(&people::last_seen(&user), "attempts_by_user");
+    let tenant = Subject::Tenant(TenantId::new("acme").unwrap());
+    check(&people::last_seen(&tenant), "attempts_by_tenant");
+    let seen = people::Seen {
+        tenant: ama().tenant,
+        after: None,
+        limit: 50,
+    };
+    check(
+        &seen.users(),
+        "SEARCH counters USING PRIMARY KEY (tenant=? AND user_id>?)",
+    );
+    check(&seen.users(), "attempts_by_user (tenant=? AND user_id>?)");
+    check(
+        &directory::entries(&ama()),
+        "SEARCH directory_entries USING PRIMARY KEY (tenant=? AND user_id=?)",
+    );
+    let query = AssignedQuery {
+        plan: PlanName::new("pro").unwrap(),
+        tenant: ama().tenant,
+        now: UnixMillis::new(1),
+        after: ama().subject(Scope::User),
+        limit: 50,
+    };
+    let expected = "SEARCH assigned_plans USING PRIMARY KEY (plan=? AND tenant=? AND user_id>?)";
+    check(&directory::assigned(&query).unwrap(), expected);
 }

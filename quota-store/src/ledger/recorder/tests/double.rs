@@ -11,9 +11,10 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId,
     ledger::{
-        Appended, Attempt, AuditPage, AuditQuery, Balance, Batch, History, Ledger, LedgerError,
-        LedgerErrorKind, LedgerHealth, LogPage, LogQuery, Posting, Pruned, Span, Statistics,
-        StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        Appended, Attempt, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor,
+        HoldersQuery, LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage,
+        LogQuery, Page, Posting, Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage,
+        UsageQuery,
     },
 };
 
@@ -200,6 +201,29 @@ impl Ledger for Double {
     }
 
     fn usage<'a>(&'a self, _: &'a UsageQuery) -> BoxFuture<'a, Result<Vec<Usage>, LedgerError>> {
+        unasked()
+    }
+
+    fn holders<'a>(
+        &'a self,
+        _: &'a HoldersQuery,
+    ) -> BoxFuture<'a, Result<Page<Balance, HolderCursor>, LedgerError>> {
+        unasked()
+    }
+
+    fn last_seen<'a>(
+        &'a self,
+        _: &'a Subject,
+    ) -> BoxFuture<'a, Result<Option<LastSeen>, LedgerError>> {
+        unasked()
+    }
+
+    fn seen<'a>(
+        &'a self,
+        _: Option<&'a TenantId>,
+        _: Option<&'a UserId>,
+        _: u32,
+    ) -> BoxFuture<'a, Result<Page<UserId, UserId>, LedgerError>> {
         unasked()
     }
 
