@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use quota_store::{
     Generation, KnownGeneration, Periods, PlanName, Requester, Scope, Stale, UnixMillis,
-    ledger::PlanSource,
+    ledger::{PlanAtTheTime, PlanSource},
 };
 
 use crate::{
@@ -198,6 +198,14 @@ pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Lo
 }
 
 impl Resolved {
+    /// The user's plan, as the ledger tells it.
+    pub(crate) fn at_the_time(&self, config: &Config) -> PlanAtTheTime {
+        PlanAtTheTime {
+            plan: config.plans[self.user.0].name.clone(),
+            source: self.source,
+        }
+    }
+
     /// Goes on with what is known although the store knows of a later change, where the database
     /// knows none: it was put back to an older state, and asking again would not help.
     pub(crate) fn accept_older(&mut self, floor: &Floor) {

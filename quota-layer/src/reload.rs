@@ -124,6 +124,7 @@ impl Source {
         let before = &running.file;
         let fixed = [
             ("[store]", config.store != before.store),
+            ("[ledger]", config.ledger != before.ledger),
             ("[admin]", config.admin != before.admin),
         ];
         for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {

@@ -48,6 +48,8 @@ pub(crate) struct Runtime {
 pub(crate) enum Ruling {
     /// It passes, uncounted.
     Pass,
+    /// It passes as well; no rule names its route, which the log says now for the first time.
+    Warned,
     /// This rule charges it.
     Charge(usize),
     /// No rule names it, and such requests are denied.
@@ -164,15 +166,19 @@ impl Runtime {
         if self.config.unmatched == Unmatched::Deny {
             return Ruling::Unmatched;
         }
-        self.warn_once(target);
-        Ruling::Pass
+        if self.warn_once(target) {
+            Ruling::Warned
+        } else {
+            Ruling::Pass
+        }
     }
 
-    fn warn_once(&self, target: Target<'_>) {
+    /// Whether it warned now.
+    fn warn_once(&self, target: Target<'_>) -> bool {
         let route = target.template.unwrap_or(target.original_path());
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.contains(route) || warned.len() >= MAX_WARNED {
-            return;
+            return false;
         }
         warned.insert(route.to_owned());
         drop(warned);
@@ -183,6 +189,7 @@ impl Runtime {
             "no rule names this route, so it passes uncounted; name it in quota.toml, with a \
              charge or with `exempt = true`"
         );
+        true
     }
 }
 

@@ -3,17 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quota_store::{
-    GuardedStore, KnownGeneration,
+    Commit, GuardedStore, KnownGeneration, StoreError,
     directory::{Directory, StoredPlans},
     ledger::{Backlog, Ledger},
 };
 
 use crate::{
-    books::Books,
-    config::Config,
+    config::{Config, Settle},
     identify::Identifier,
     metrics::LayerMetrics,
     plans::{Assignments, PlansKeeper},
+    record::{self, Committed, Records},
     runtime::{CurrentRuntime, RequestRuntime, Runtime},
     settler::Settler,
 };
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// What keeps plans; `None` where no database does.
     pub(crate) plans: Option<PlansKeeper>,
     /// `None` without a ledger.
-    pub(crate) books: Option<Books>,
+    pub(crate) records: Option<Arc<Records>>,
     pub(crate) metrics: Arc<LayerMetrics>,
     /// One change of the runtime at a time, so that nothing older replaces what is newer. Never
     /// held across an await.
@@ -38,6 +38,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Charges a reservation, and sees to it that the ledger says so.
+    pub(crate) async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        record::commit(&self.store, self.records.as_deref(), commit).await
+    }
+
+    /// Whether nothing is waited for when a request is settled under a rule: neither the store nor
+    /// the ledger.
+    pub(crate) fn settles_at_once(&self, settle: Settle) -> bool {
+        let waits_for_ledger = self.records.is_some() && settle == Settle::BeforeResponse;
+        self.store.never_waits() && !waits_for_ledger
+    }
+
     /// Puts another file in force, with the plans that the database keeps; requests in flight keep
     /// the configuration that they began with. Whoever calls it has the turn.
     pub(crate) fn replace_file(&self, file: Config, identifier: Arc<Identifier>) {
@@ -116,12 +128,12 @@ impl Shared {
 impl Shared {
     /// Where records are.
     pub(crate) fn ledger(&self) -> Option<&Arc<dyn Ledger>> {
-        self.books.as_ref().map(|books| &books.ledger)
+        self.records.as_ref().map(|records| &records.books.ledger)
     }
 
     /// Where assignments, limits of single subjects and plans are.
     pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
-        self.books.as_ref().map(|books| &books.directory)
+        self.records.as_ref()?.books.directory.as_ref()
     }
 
     /// Why the last reload failed, where it did.

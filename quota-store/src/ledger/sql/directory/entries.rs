@@ -191,16 +191,23 @@ pub(in crate::ledger) fn assigned(query: &AssignedQuery) -> Result<Statement<'_>
         "SELECT tenant, user_id FROM assigned_plans WHERE plan = ?1 AND ends_at > ?2",
         vec![text::bind(query.plan.as_str()), columns::millis(query.now)?],
     );
-    if let Some(tenant) = &query.tenant {
-        statement.push_equal(" AND tenant", text::bind(tenant.as_str()));
-    }
-    if let Some(after) = &query.after {
-        let [tenant, user] = key(after);
-        statement.push(" AND (tenant, user_id) > (");
-        statement.push_bind(tenant);
-        statement.push(", ");
-        statement.push_bind(user);
-        statement.push(")");
+    let after = query.after.as_ref().map(key);
+    match (&query.tenant, after) {
+        (None, None) => {}
+        (None, Some([tenant, user])) => {
+            statement.push(" AND (tenant, user_id) > (");
+            statement.push_bind(tenant);
+            statement.push(", ");
+            statement.push_bind(user);
+            statement.push(")");
+        }
+        (Some(tenant), after) => {
+            statement.push_equal(" AND tenant", text::bind(tenant.as_str()));
+            if let Some([_, user]) = after {
+                statement.push(" AND user_id > ");
+                statement.push_bind(user);
+            }
+        }
     }
     statement.push(" ORDER BY tenant, user_id LIMIT ");
     // One more than asked for tells whether there is a next page.
