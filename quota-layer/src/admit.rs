@@ -18,8 +18,9 @@ use crate::{
     logs,
     metrics::Outcome,
     plans::{self, Floor, Lookup, Resolved},
+    record::{Draft, Origin},
     refusal::{Denial, Refusal},
-    runtime::{RequestRuntime, Runtime},
+    runtime::{RequestRuntime, Runtime, rule_name},
     settle::Charge,
     shared::Shared,
     status::Snapshot,
@@ -28,6 +29,11 @@ use crate::{
 /// How often a reserve is asked anew because something it was computed from had changed.
 const MAX_ASKS: usize = 5;
 
+/// The ledger is behind: it may have caught up in a second.
+const BACKLOG_FULL: Refusal = Refusal::Unavailable {
+    retry_after_seconds: 1,
+};
+
 /// A request that is not admitted yet.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -35,6 +41,8 @@ pub(crate) struct Incoming {
     pub(crate) runtime: RequestRuntime,
     pub(crate) rule: usize,
     pub(crate) identified: Identified,
+    /// `None` without a ledger.
+    pub(crate) origin: Option<Box<Origin>>,
 }
 
 /// A request that may run.
@@ -44,6 +52,8 @@ pub(crate) struct Admitted {
     /// Without values where it passes uncounted.
     pub(crate) snapshot: Snapshot,
     pub(crate) passage: Passage,
+    /// What the ledger is to say of it; `None` without one.
+    pub(crate) draft: Option<Box<Draft>>,
     /// What decided, where plans changed since the request began.
     pub(crate) newer: Option<RequestRuntime>,
 }
@@ -118,17 +128,28 @@ impl Incoming {
                 rule: self.rule,
                 identity: &identity,
                 requester,
+                origin: self.origin.as_deref(),
             };
             match ask.once(attempt, now, &knowledge).await {
-                Answer::Admitted(snapshot, passage) => {
+                Answer::Admitted(held) => {
+                    let Held {
+                        snapshot,
+                        passage,
+                        draft,
+                    } = held;
                     return Ok(Admitted {
                         identity,
                         snapshot,
                         passage,
+                        draft,
                         newer,
                     });
                 }
-                Answer::Refused(refusal) => {
+                Answer::Refused(refusal, draft) => {
+                    if let Some(draft) = draft {
+                        let status = refusal.status(&ask.runtime.config.responses);
+                        draft.refused(&refusal, status.as_u16());
+                    }
                     return Err(Refused {
                         attempt,
                         refusal,
@@ -242,12 +263,20 @@ pub(crate) struct Ask<'a> {
     pub(crate) rule: usize,
     pub(crate) identity: &'a QuotaIdentity,
     pub(crate) requester: &'a Requester,
+    origin: Option<&'a Origin>,
+}
+
+/// What a request that may run has.
+struct Held {
+    snapshot: Snapshot,
+    passage: Passage,
+    draft: Option<Box<Draft>>,
 }
 
 /// One answer on the way to a decision.
 enum Answer {
-    Admitted(Snapshot, Passage),
-    Refused(Refusal),
+    Admitted(Held),
+    Refused(Refusal, Option<Box<Draft>>),
     /// Ask again, since this is out of date, or else the reserve came too late.
     Again(Option<Stale>),
 }
@@ -261,7 +290,7 @@ impl Ask<'_> {
     async fn once(&self, attempt: ReservationId, now: UnixMillis, knowledge: &Knowledge) -> Answer {
         match self.resolve(now, knowledge).await {
             Ok(plans) => self.reserve(attempt, now, &plans).await,
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => Answer::Refused(refusal, self.draft(attempt, now)),
         }
     }
 
@@ -295,39 +324,65 @@ impl Ask<'_> {
         let charges = &self.runtime.charges;
         let windows = charges.windows(config, self.rule, plans, now);
         let request = Arc::new(self.request(attempt, now, plans, &windows));
+        let mut draft = self.draft(attempt, now);
+        if let Some(draft) = &mut draft {
+            draft.asks(plans.at_the_time(config), windows.table.charged(None));
+        }
         let snapshot = |values| Snapshot { windows, values };
+        if self.is_backlog_full() {
+            let uncounted = snapshot(CounterValues::new());
+            uncounted.table().count(Outcome::Unavailable, None);
+            return Answer::Refused(BACKLOG_FULL, draft);
+        }
         let mut guard = Guard::new(self.shared, &request);
-        let on_failure = match config.on_failure(self.rule) {
-            OnFailure::Deny => OnStoreFailure::Deny,
-            OnFailure::Allow => OnStoreFailure::Allow,
-            OnFailure::Local => OnStoreFailure::Local,
-        };
-        match self.shared.store.reserve(&request, on_failure).await {
+        match self.shared.store.reserve(&request, self.on_failure()).await {
             Admission::Decided(Decision::Allowed(Allowed {
                 reservation,
                 counters,
             })) => {
+                if let Some(draft) = &mut draft {
+                    draft.held(reservation.reserved_at);
+                }
                 guard.held(reservation);
-                Answer::Admitted(snapshot(counters), Passage::Held(guard))
+                Answer::Admitted(Held {
+                    snapshot: snapshot(counters),
+                    passage: Passage::Held(guard),
+                    draft,
+                })
             }
             Admission::Decided(decision) => {
                 guard.nothing_held();
-                self.not_held(&request, decision, snapshot)
+                self.not_held(&request, decision, snapshot, draft)
             }
             Admission::LetThrough(through) => {
                 drop_unless_unknown(guard, through.abort);
                 logs::let_through(self, through.kind);
                 let uncounted = snapshot(CounterValues::new());
                 uncounted.table().count(Outcome::FailOpen, None);
-                Answer::Admitted(uncounted, Passage::LetThrough(through))
+                if let Some(draft) = &mut draft {
+                    draft.let_through();
+                }
+                Answer::Admitted(Held {
+                    snapshot: uncounted,
+                    passage: Passage::LetThrough(through),
+                    draft,
+                })
             }
             Admission::Unavailable(unavailable) => {
                 drop_unless_unknown(guard, unavailable.abort);
                 snapshot(CounterValues::new())
                     .table()
                     .count(Outcome::Unavailable, None);
-                Answer::Refused(self.unavailable(unavailable))
+                Answer::Refused(self.unavailable(unavailable), draft)
             }
+        }
+    }
+
+    fn on_failure(&self) -> OnStoreFailure {
+        match self.runtime.config.on_failure(self.rule) {
+            OnFailure::Deny => OnStoreFailure::Deny,
+            OnFailure::Allow => OnStoreFailure::Allow,
+            OnFailure::Local => OnStoreFailure::Local,
         }
     }
 
@@ -365,19 +420,40 @@ impl Ask<'_> {
         request: &Reserve,
         decision: Decision,
         snapshot: impl FnOnce(CounterValues) -> Snapshot,
+        draft: Option<Box<Draft>>,
     ) -> Answer {
-        match decision {
+        let stale = match decision {
             Decision::Denied(denied) => {
                 let snapshot = snapshot(denied.counters.clone());
                 snapshot.table().count(Outcome::Denied, None);
                 let denial = Denial::new(snapshot, &denied, request.max_in_flight);
                 logs::denied(self, request.id, &denial);
-                Answer::Refused(Refusal::Denied(Box::new(denial)))
+                return Answer::Refused(Refusal::Denied(Box::new(denial)), draft);
             }
-            Decision::Stale(stale) => Answer::Again(Some(stale)),
+            Decision::Stale(stale) => Some(stale),
             // Windows and `not_after` are computed anew.
-            Decision::Void | Decision::Allowed(_) => Answer::Again(None),
+            Decision::Void | Decision::Allowed(_) => None,
+        };
+        if let Some(draft) = draft {
+            draft.forget();
         }
+        Answer::Again(stale)
+    }
+
+    /// What the ledger is to say of it; `None` without one.
+    fn draft(&self, attempt: ReservationId, now: UnixMillis) -> Option<Box<Draft>> {
+        let records = self.shared.records.as_ref()?;
+        let config = &self.runtime.config;
+        let draft = Draft::new(records, attempt, now)
+            .under(config.revision(), self.origin)
+            .by(self.requester, rule_name(config, self.rule));
+        Some(Box::new(draft))
+    }
+
+    /// Whether nothing more may be charged until the ledger has taken what waits for it.
+    fn is_backlog_full(&self) -> bool {
+        let records = self.shared.records.as_ref();
+        records.is_some_and(|records| records.refuse(&self.shared.store))
     }
 
     fn unavailable(&self, unavailable: Unavailable) -> Refusal {

@@ -16,13 +16,13 @@ use crate::identity::JwtIdentity;
 use tokio::runtime::Handle;
 
 use crate::{
-    books::Books,
     config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
     identify::Identifier,
     identity::JwtSettings,
     layer::QuotaLayer,
     metrics::LayerMetrics,
     plans::{self, Assignments, CachedDirectory, PlanDirectory, PlansKeeper},
+    record::{self, Books, Claimed, Records},
     reload::Reloader,
     runtime::{CurrentRuntime, Runtime},
     settler::Settler,
@@ -44,8 +44,8 @@ pub struct Builder {
 /// A store that the application brings.
 struct OwnStore(Arc<dyn DynCounterStore>);
 
-/// A ledger and a directory that the application brings.
-struct OwnBooks(Arc<dyn Ledger>, Arc<dyn Directory>);
+/// A ledger that the application brings, with the directory beside it.
+struct OwnBooks(Books);
 
 impl fmt::Debug for OwnBooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,6 +74,9 @@ pub enum StartError {
     /// The store can be reached and must not be used.
     #[error("[store]: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The ledger can't be opened, or is another process's.
+    #[error("[ledger]: {0}")]
+    Ledger(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The configuration asks for something that this build leaves out.
     #[error("{setting} needs the feature `{feature}` of quota-layer, which this build leaves out")]
     MissingFeature {
@@ -126,8 +129,14 @@ impl Builder {
 
     /// Records in this ledger instead of the one that `[ledger] url` names, and finds plans and
     /// limits that administrators gave in the directory of the same database.
+    ///
+    /// Counters in memory come back from it; the application sees to it that no other process
+    /// does the same at the same time.
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
-        self.books = Some(OwnBooks(ledger, directory));
+        self.books = Some(OwnBooks(Books {
+            ledger,
+            directory: Some(directory),
+        }));
         self
     }
 
@@ -159,9 +168,17 @@ impl Builder {
         }
         let identifier = Arc::new(Identifier::new(&self.config.identity, &self.clock)?);
         identifier.fetch_keys_early(&Handle::current());
+        let claimed = match (&self.store, &self.config.store.url) {
+            (None, StoreUrl::Memory) => Claimed::Exclusively,
+            _ => Claimed::Shared,
+        };
+        let books = match self.books {
+            Some(OwnBooks(books)) => Some(books),
+            None => record::open(&self.config.ledger, claimed).await?,
+        };
         let store = match self.store {
             Some(OwnStore(store)) => store,
-            None => connect(&self.config.store, &self.clock).await?,
+            None => connect(&self.config.store, books.as_ref(), &self.clock).await?,
         };
         let config = &self.config.store;
         let store = Arc::new(GuardedStore::new(
@@ -173,8 +190,16 @@ impl Builder {
             },
         ));
         let metrics = Arc::new(LayerMetrics::default());
+        let records = books.map(|books| {
+            let ledger = self.config.ledger.clone();
+            Arc::new(Records::start(books, ledger, config.timeout))
+        });
+        if let Some(records) = &records {
+            records.start_retention(Arc::clone(&self.clock));
+        }
         let settler = Settler::start(
             Arc::clone(&store),
+            records.clone(),
             config.reservation_ttl,
             config.max_reservation,
             Arc::clone(&metrics),
@@ -184,24 +209,25 @@ impl Builder {
             revision = self.config.revision(),
             "quotas are in force"
         );
-        let books = self
-            .books
-            .map(|OwnBooks(ledger, directory)| Books { ledger, directory });
-        let directory = || books.as_ref().map(|books| Arc::clone(&books.directory));
-        let assignments = match (self.directory, directory()) {
-            (Some(own), _) => Assignments::Own(own),
-            (None, Some(stored)) => Assignments::Stored(CachedDirectory::new(stored)),
-            (None, None) => Assignments::Nowhere,
-        };
+        let stored = records
+            .as_ref()
+            .and_then(|records| records.books.directory.clone());
         let shared = Arc::new(Shared {
             runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
             settler,
-            assignments,
-            plans: directory().map(PlansKeeper::new),
-            books,
+            assignments: match (self.directory, &stored) {
+                (Some(own), _) => Assignments::Own(own),
+                (None, Some(stored)) => {
+                    Assignments::Stored(CachedDirectory::new(Arc::clone(stored)))
+                }
+                (None, None) => Assignments::Nowhere,
+            },
+            plans: stored.map(PlansKeeper::new),
+            records,
             metrics,
             turn: Mutex::default(),
+            reload_error: Mutex::default(),
         });
         if shared.plans.is_some() {
             // Where the database does not answer, this is tried again while the layer runs.
@@ -252,21 +278,31 @@ fn token_identifier(
 
 async fn connect(
     config: &StoreConfig,
+    books: Option<&Books>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     match &config.url {
-        StoreUrl::Memory => Ok(memory(config, clock)),
+        StoreUrl::Memory => memory(config, books, clock).await,
         StoreUrl::Redis { address } => redis(config, address, clock).await,
     }
 }
 
-fn memory(config: &StoreConfig, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
+async fn memory(
+    config: &StoreConfig,
+    books: Option<&Books>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn DynCounterStore>, StartError> {
     let options = MemoryOptions::default()
         .with_max_subjects(config.memory_subjects)
         .with_max_reservation(config.max_reservation);
     let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
+    if let Some(books) = books {
+        let restored = record::restore(&store, &*books.ledger, clock).await;
+        let counters = restored.map_err(|error| StartError::Ledger(Box::new(error)))?;
+        tracing::info!(target: "quota::ledger", counters, "counters came back from the ledger");
+    }
     store.start_sweeper();
-    store
+    Ok(store)
 }
 
 #[cfg(feature = "redis")]

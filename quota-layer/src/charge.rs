@@ -8,7 +8,9 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use jiff::tz::TimeZone;
-use quota_store::{Amount, Anchor, Bound, Limit, Plan, QuotaName, Scope, UnixMillis};
+use quota_store::{
+    Amount, Anchor, Bound, Limit, Plan, QuotaName, Scope, UnixMillis, ledger::Charged,
+};
 
 pub(crate) use self::{
     table::TableMaker,
@@ -20,6 +22,7 @@ use crate::{
     headers::RateLimitItems,
     metrics::{Outcome, QuotaMetrics},
     plans::{Holding, Resolved},
+    record,
 };
 
 mod table;
@@ -84,6 +87,22 @@ impl ChargeTable {
             });
             metrics.count(outcome, units);
         }
+    }
+}
+
+impl ChargeTable {
+    /// What the ledger says of each quota: what was reserved, and what its counters are charged.
+    pub(crate) fn charged(&self, amounts: Option<&[Amount]>) -> Vec<Charged> {
+        let mut charges = Vec::with_capacity(self.metrics.len());
+        for item in 0..self.metrics.len() {
+            let of_item = |counter: &CounterRule| counter.item == item;
+            if let Some(place) = self.counters.iter().position(of_item) {
+                let counter = &self.counters[place];
+                let amount = amounts.map(|amounts| amounts[place]);
+                charges.push(record::charged(&counter.quota, counter.amount, amount));
+            }
+        }
+        charges
     }
 }
 

@@ -25,6 +25,7 @@ mod charges;
 mod identity;
 mod jwt;
 mod later;
+mod ledger;
 mod limits;
 mod plan_text;
 mod plans;
@@ -46,7 +47,8 @@ pub use settings::Config;
 #[cfg(any(test, feature = "jwt"))]
 pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
-    Actual, Anonymous, ChargeItem, IdentityConfig, IdentityFrom, Methods, OnFailure, PlanFrom,
+    Actual, Anonymous, ChargeItem, DenialRecords, IdentityConfig, IdentityFrom, LedgerConfig,
+    LedgerDurability, LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl,
     QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
     Unmatched,
 };

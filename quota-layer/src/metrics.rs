@@ -165,7 +165,7 @@ impl Drop for Stopwatch<'_> {
     clippy::disallowed_methods,
     reason = "it only measures; no decision depends on it"
 )]
-fn monotonic_now() -> Instant {
+pub(crate) fn monotonic_now() -> Instant {
     Instant::now()
 }
 
@@ -182,6 +182,11 @@ pub(crate) fn report_ignored(reason: &'static str) {
 /// A settle that found its queue full; its units are free again when it expires.
 pub(crate) fn settle_dropped() {
     counter!("quota_settles_dropped_total").increment(1);
+}
+
+/// A charge that will never be in the ledger.
+pub(crate) fn record_dropped() {
+    counter!("quota_ledger_dropped_total").increment(1);
 }
 
 /// Requests that no rule names.

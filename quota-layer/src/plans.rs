@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use quota_store::{
     Generation, KnownGeneration, Periods, PlanName, Requester, Scope, Stale, UnixMillis,
-    ledger::PlanSource,
+    ledger::{PlanAtTheTime, PlanSource},
 };
 
 use crate::{
@@ -20,7 +20,7 @@ mod keeper;
 
 pub(crate) use self::{
     cached::CachedDirectory,
-    holding::Holding,
+    holding::{Holding, billing_anchor},
     keeper::{PlansKeeper, watch},
 };
 
@@ -182,7 +182,30 @@ pub(crate) fn resolve(
     })
 }
 
+/// The same with the default plan, where the configuration gives a user no other one.
+pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Looked) -> Resolved {
+    let holding = looked.holding;
+    let tenant = requester.tenant.as_ref();
+    Resolved {
+        user: default_plan(config),
+        source: PlanSource::Default,
+        tenant: tenant.map(|_| tenant_plan(config, &holding)),
+        user_generation: looked.user_generation,
+        tenant_generation: looked.tenant_generation,
+        plans_generation: KnownGeneration::Untracked,
+        own: (!holding.is_plain()).then_some(holding),
+    }
+}
+
 impl Resolved {
+    /// The user's plan, as the ledger tells it.
+    pub(crate) fn at_the_time(&self, config: &Config) -> PlanAtTheTime {
+        PlanAtTheTime {
+            plan: config.plans[self.user.0].name.clone(),
+            source: self.source,
+        }
+    }
+
     /// Goes on with what is known although the store knows of a later change, where the database
     /// knows none: it was put back to an older state, and asking again would not help.
     pub(crate) fn accept_older(&mut self, floor: &Floor) {

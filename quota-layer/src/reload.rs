@@ -103,6 +103,11 @@ impl Source {
         let turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.try_reload(shared);
         drop(turn);
+        let failure = reloaded.as_ref().err().map(ToString::to_string);
+        *shared
+            .reload_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failure;
         if let Err(error) = &reloaded {
             metrics::reload_failed();
             tracing::error!(
@@ -119,6 +124,7 @@ impl Source {
         let before = &running.file;
         let fixed = [
             ("[store]", config.store != before.store),
+            ("[ledger]", config.ledger != before.ledger),
             ("[admin]", config.admin != before.admin),
         ];
         for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {

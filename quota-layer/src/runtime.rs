@@ -1,8 +1,11 @@
 //! One configuration, made ready for requests.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::Method;
@@ -33,6 +36,10 @@ pub(crate) struct Runtime {
     routes: RouteTable,
     /// Held for a look-up, never across an await.
     warned: Mutex<HashSet<String>>,
+    /// By rule, whether a request matched it.
+    matched: Box<[AtomicBool]>,
+    /// Templates of the router that no rule names. Held for a look-up, never across an await.
+    unruled: Mutex<BTreeSet<String>>,
     unmatched: UnmatchedMetric,
 }
 
@@ -41,6 +48,8 @@ pub(crate) struct Runtime {
 pub(crate) enum Ruling {
     /// It passes, uncounted.
     Pass,
+    /// It passes as well; no rule names its route, which the log says now for the first time.
+    Warned,
     /// This rule charges it.
     Charge(usize),
     /// No rule names it, and such requests are denied.
@@ -84,6 +93,8 @@ impl Runtime {
             .map(|rule| matches!(rule.action, RuleAction::Charge(_)))
             .collect();
         let routes = RouteTable::new(patterns, charged);
+        let matched = config.rules.iter().map(|_| AtomicBool::new(false));
+        let matched = matched.collect();
         metrics::config_info(config.revision());
         Self {
             charges: Charges::new(&config),
@@ -93,6 +104,8 @@ impl Runtime {
             file,
             stored,
             warned: Mutex::default(),
+            matched,
+            unruled: Mutex::default(),
             unmatched: UnmatchedMetric::default(),
         }
     }
@@ -100,6 +113,9 @@ impl Runtime {
     /// What becomes of a request, which the same layer may charge already further out.
     pub(crate) fn ruling(&self, target: Target<'_>, is_charged: impl FnOnce() -> bool) -> Ruling {
         let found = self.routes.find(target);
+        if let Found::Rule(rule) = found {
+            self.note_match(rule);
+        }
         match found {
             Found::Rule(rule) if self.config.rules[rule].action == RuleAction::Exempt => {
                 Ruling::Pass
@@ -112,20 +128,57 @@ impl Runtime {
         }
     }
 
+    /// Most requests only read what they would write.
+    fn note_match(&self, rule: usize) {
+        // Nothing follows from it but a list that people read.
+        if !self.matched[rule].load(Ordering::Relaxed) {
+            self.matched[rule].store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The rules that no request has matched.
+    pub(crate) fn unmatched_rules(&self) -> Vec<String> {
+        let rules = self.matched.iter().enumerate();
+        rules
+            .filter(|(_, matched)| !matched.load(Ordering::Relaxed))
+            .map(|(rule, _)| rule_name(&self.config, rule))
+            .collect()
+    }
+
+    /// The templates of the router that no rule names, as far as requests came for them.
+    pub(crate) fn unruled_routes(&self) -> Vec<String> {
+        let unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        unruled.iter().cloned().collect()
+    }
+
+    fn note_unruled(&self, template: &str) {
+        let mut unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        if unruled.len() < MAX_WARNED && !unruled.contains(template) {
+            unruled.insert(template.to_owned());
+        }
+    }
+
     fn unmatched(&self, target: Target<'_>) -> Ruling {
         self.unmatched.count();
+        if let Some(template) = target.template {
+            self.note_unruled(template);
+        }
         if self.config.unmatched == Unmatched::Deny {
             return Ruling::Unmatched;
         }
-        self.warn_once(target);
-        Ruling::Pass
+        if self.warn_once(target) {
+            Ruling::Warned
+        } else {
+            Ruling::Pass
+        }
     }
 
-    fn warn_once(&self, target: Target<'_>) {
+    /// Whether it warned now.
+    fn warn_once(&self, target: Target<'_>) -> bool {
         let route = target.template.unwrap_or(target.original_path());
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.contains(route) || warned.len() >= MAX_WARNED {
-            return;
+            return false;
         }
         warned.insert(route.to_owned());
         drop(warned);
@@ -136,6 +189,7 @@ impl Runtime {
             "no rule names this route, so it passes uncounted; name it in quota.toml, with a \
              charge or with `exempt = true`"
         );
+        true
     }
 }
 

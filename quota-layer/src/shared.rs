@@ -2,14 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quota_store::{GuardedStore, KnownGeneration, directory::StoredPlans};
+use quota_store::{
+    Commit, GuardedStore, KnownGeneration, StoreError,
+    directory::{Directory, StoredPlans},
+    ledger::{Backlog, Ledger},
+};
 
 use crate::{
-    books::Books,
-    config::Config,
+    config::{Config, Settle},
     identify::Identifier,
     metrics::LayerMetrics,
     plans::{Assignments, PlansKeeper},
+    record::{self, Committed, Records},
     runtime::{CurrentRuntime, RequestRuntime, Runtime},
     settler::Settler,
 };
@@ -24,14 +28,28 @@ pub(crate) struct Shared {
     /// What keeps plans; `None` where no database does.
     pub(crate) plans: Option<PlansKeeper>,
     /// `None` without a ledger.
-    pub(crate) books: Option<Books>,
+    pub(crate) records: Option<Arc<Records>>,
     pub(crate) metrics: Arc<LayerMetrics>,
     /// One change of the runtime at a time, so that nothing older replaces what is newer. Never
     /// held across an await.
     pub(crate) turn: Mutex<()>,
+    /// Why the last reload failed, where it did. Held for a look, never across an await.
+    pub(crate) reload_error: Mutex<Option<String>>,
 }
 
 impl Shared {
+    /// Charges a reservation, and sees to it that the ledger says so.
+    pub(crate) async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        record::commit(&self.store, self.records.as_deref(), commit).await
+    }
+
+    /// Whether nothing is waited for when a request is settled under a rule: neither the store nor
+    /// the ledger.
+    pub(crate) fn settles_at_once(&self, settle: Settle) -> bool {
+        let waits_for_ledger = self.records.is_some() && settle == Settle::BeforeResponse;
+        self.store.never_waits() && !waits_for_ledger
+    }
+
     /// Puts another file in force, with the plans that the database keeps; requests in flight keep
     /// the configuration that they began with. Whoever calls it has the turn.
     pub(crate) fn replace_file(&self, file: Config, identifier: Arc<Identifier>) {
@@ -104,5 +122,28 @@ impl Shared {
         } else {
             KnownGeneration::Cached(stored.generation)
         }
+    }
+}
+
+impl Shared {
+    /// Where records are.
+    pub(crate) fn ledger(&self) -> Option<&Arc<dyn Ledger>> {
+        self.records.as_ref().map(|records| &records.books.ledger)
+    }
+
+    /// Where assignments, limits of single subjects and plans are.
+    pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
+        self.records.as_ref()?.books.directory.as_ref()
+    }
+
+    /// Why the last reload failed, where it did.
+    pub(crate) fn reload_error(&self) -> Option<String> {
+        let error = self.reload_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was charged and is not in the ledger yet.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.store.backlog()
     }
 }

@@ -11,7 +11,7 @@ use super::{
     environment,
     errors::{ConfigErrors, Position},
     findings::Findings,
-    identity, later,
+    identity, later, ledger,
     mask::Masked,
     names::Names,
     node::{Origin, Place, Table},
@@ -104,6 +104,7 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
     let plan_names = Names::<PlanName>::declared("plan", plan_section.as_ref(), findings);
     let identity = identity::read(&mut root, &plan_names, source, findings);
     let store = store::read(&mut root, source, findings);
+    let ledger = ledger::read(&mut root, source, findings);
     let responses = responses::read(&mut root, source, findings);
     let admin = admin::read(&mut root, source, findings);
     later::read(&mut root, findings);
@@ -131,6 +132,7 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
         unmatched,
         identity: identity?,
         store,
+        ledger,
         responses,
         admin,
         quotas,

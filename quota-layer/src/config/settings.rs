@@ -5,8 +5,14 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, TenantId, Text, Window};
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use self::ledger::{
+    DenialRecords, LedgerConfig, LedgerDurability, LedgerFile, LedgerUrl, OnBacklogFull,
+    PostgresUrl, Record,
+};
 use super::{ip_range::IpRange, revision::revision, stored::FilePlans};
 use crate::{administration::AdminAccess, identity::JwtSettings};
+
+mod ledger;
 
 /// Everything that `quota.toml` and the environment say.
 #[derive(Clone, Debug)]
@@ -14,6 +20,7 @@ pub struct Config {
     pub(crate) unmatched: Unmatched,
     pub(crate) identity: IdentityConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) ledger: LedgerConfig,
     pub(crate) responses: ResponsesConfig,
     pub(crate) admin: AdminConfig,
     /// In the order of the file.
@@ -48,6 +55,7 @@ impl Config {
     pub(crate) fn with_fixed_sections_of(self, other: &Self) -> Self {
         let config = Self {
             store: other.store.clone(),
+            ledger: other.ledger.clone(),
             admin: other.admin.clone(),
             revision: String::new(),
             warnings: Vec::new(),
@@ -298,6 +306,8 @@ pub(crate) struct QuotaConfig {
     /// The words for one unit and for several, by language.
     pub(crate) units: BTreeMap<String, UnitForms>,
     pub(crate) title: Text,
+    /// How its attempts are recorded, where that is not as the ledger says.
+    pub(crate) record: Option<Record>,
 }
 
 /// The words for a unit in one language.

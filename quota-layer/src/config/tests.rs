@@ -1,3 +1,4 @@
+mod ledger;
 mod right;
 mod secrets;
 mod stored;

@@ -312,7 +312,7 @@ fn unlimited_is_counted_in_every_window_that_any_plan_gives() {
 #[test]
 fn what_asks_for_nothing_later_is_accepted() {
     let config = loaded(
-        "enforcement = \"on\"\n[ledger]\nurl = \"none\"\nretention = \"400d\"\n\
+        "enforcement = \"on\"\n\
          [admin]\ntokens = []\n[log]\nuser = \"hash\"\n[prices]\ncurrency = \"USD\"\n\
          [tags]\nmax_length = 64\n[responses]\nlocales = [\"en\"]\n\
          [quotas.messages]\nkind = \"flow\"\nmode = \"exact\"\n\
