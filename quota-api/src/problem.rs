@@ -120,13 +120,20 @@ impl Problem {
     /// What the administration says of something asked for in the body.
     pub(crate) fn in_body(error: AdminError) -> Self {
         match error {
-            AdminError::Invalid { field, problem } if field.starts_with('/') => {
-                Self::field(field, problem)
-            }
+            // The administration names the body so where it is at fault as a whole.
+            AdminError::Invalid { field, problem } if field == "body" => Self::field("", problem),
             AdminError::Invalid { field, problem } => {
                 Self::field(format!("/{}", field.replace('.', "/")), problem)
             }
             other => Self::of(other),
+        }
+    }
+
+    /// The same, where only this field of the body names something that may not be there.
+    pub(crate) fn in_body_at(pointer: &'static str) -> impl Fn(AdminError) -> Self {
+        move |error| match error {
+            AdminError::NotFound { what } => Self::field(pointer, format!("There is no {what}.")),
+            other => Self::in_body(other),
         }
     }
 

@@ -277,7 +277,7 @@ pub(super) async fn set_default(
     let act = async move |served: Served, doing| {
         let administration = served.administration();
         let done = administration.set_default_plan(&body.plan.0, &doing).await;
-        let view = done.map_err(Problem::in_body)?;
+        let view = done.map_err(Problem::in_body_at("/plan"))?;
         Ok(Done::ok(&AdminPlanView::new(
             &view,
             &first_language(&served),

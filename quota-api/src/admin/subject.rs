@@ -36,7 +36,7 @@ pub(super) async fn adjust(subject: Subject, write: Write<Adjust>) -> Written {
     let act = async move |served: Served, doing| {
         let administration = served.administration();
         let done = administration.adjust(&subject, &adjustment, &doing).await;
-        let status = done.map_err(Problem::in_body)?;
+        let status = done.map_err(Problem::in_body_at("/window"))?;
         Ok(Done::ok(&CounterStatus::from(status)))
     };
     intent.perform(body.reason, act).await

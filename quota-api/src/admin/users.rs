@@ -184,7 +184,7 @@ pub(super) async fn refund(
     let act = async move |served: Served, doing| {
         let administration = served.administration();
         let done = administration.refund(&requester, &quota.0, amount, attempt, &doing);
-        let changes = done.await.map_err(Problem::in_body)?;
+        let changes = done.await.map_err(Problem::in_body_at("/event"))?;
         Ok(Done::ok(&ChangesView::from(changes)))
     };
     intent.perform(reason, act).await

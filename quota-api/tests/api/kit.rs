@@ -30,6 +30,7 @@ pub(crate) const ACME: &str = "the admin token of the tenant acme";
 const CONFIG: &str = r#"
 [identity]
 from = "application"
+require_tenant = true
 [responses]
 upgrade_url = "https://example.com/pricing"
 [quotas.messages]
