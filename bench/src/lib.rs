@@ -133,7 +133,7 @@ pub async fn layer(toml: &str) -> Result<QuotaLayer> {
         "[identity.jwt]\nsecret = \"file:{}\"\n",
         secret.path().display()
     );
-    let config = Config::from_toml(&format!("{toml}{identity}"))?;
+    let config = Config::from_toml(&format!("{toml}{identity}[ledger]\nurl = \"none\"\n"))?;
     Ok(QuotaLayer::from_config(config).build().await?)
 }
 

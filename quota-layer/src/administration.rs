@@ -3,366 +3,48 @@
 //! Everything here is atomic with requests in flight, and holds in every process from the moment it
 //! is answered. It knows nothing of HTTP; `quota-api` serves it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
-use quota_store::{
-    Amount, Bound, Plan, PlanName, QuotaName, Requester, ReservationId, Subject, TenantId,
-    UnixMillis, UserId, Window,
-    directory::{Directory, Override, Status},
-    ledger::{Ledger, PlanSource},
+use http::{Extensions, HeaderMap, header};
+use quota_store::{directory::Directory, ledger::Ledger};
+
+use crate::{
+    QuotaIdentity, Unauthenticated, config::IdentityFrom, refusal::Refusal, shared::Shared,
 };
-use secrecy::SecretString;
 
-use crate::{QuotaIdentity, QuotaState, QuotaStatus, Unauthenticated, shared::Shared};
+mod adjust;
+mod assign;
+mod change;
+mod counters;
+mod health;
+mod json;
+mod many;
+mod plans;
+mod position;
+mod refund;
+mod rules;
+mod standing;
+mod switch;
+mod users;
+mod words;
+
+pub use self::words::{
+    AdjustTo, Adjustment, AdminAccess, AdminError, ChangeAt, ChangeRule, CounterChange, Doing,
+    Expires, Health, HealthStatus, PlanChange, PlanStanding, PlanView, PutPlan, QuotaStanding,
+    Settings, Standing, UserRow, UsersQuery, UsersSort, Whom,
+};
 
 /// Sees and changes plans, limits and counters.
 ///
 /// Clones share everything with the [`QuotaLayer`](crate::QuotaLayer) that gave it.
+///
+/// # Cancel safety
+///
+/// A change whose future is dropped may have taken effect in part; done again with the same
+/// [`Doing::id`] it is completed, and takes effect once.
 #[derive(Clone, Debug)]
 pub struct Administration {
     shared: Arc<Shared>,
-}
-
-/// What could not be done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AdminError {
-    /// There is nothing of that name, or nothing that the caller may know of.
-    #[error("there is no {what}")]
-    NotFound {
-        /// What was looked for, such as ``plan `gold` ``.
-        what: String,
-    },
-    /// What was asked for contradicts itself or the configuration.
-    #[error("{field}: {problem}")]
-    Invalid {
-        /// The field or parameter at fault.
-        field: String,
-        /// What is wrong with it, and how to mend it.
-        problem: String,
-    },
-    /// It contradicts what is there: a plan of the file, a plan that users have.
-    #[error("{0}")]
-    Conflict(String),
-    /// `[ledger] url` is `none`, and this needs a ledger.
-    #[error("this needs a ledger: give [ledger] a url in quota.toml")]
-    NoLedger,
-    /// The counter store could not be asked. What was done of it is in no doubt: doing it again
-    /// with the same operation completes it.
-    #[error("the counter store can't be asked: {0}")]
-    Store(#[source] quota_store::StoreError),
-    /// The ledger's database could not be asked.
-    #[error("the ledger can't be asked: {0}")]
-    Ledger(#[source] quota_store::ledger::LedgerError),
-}
-
-/// Who does something, and why; it is audited.
-#[derive(Clone, Debug)]
-pub struct Doing {
-    /// Names what is done: done again under the same id, it takes effect once.
-    pub id: uuid::Uuid,
-    /// Who: the subject of a token, or the name of an admin token.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// The `Idempotency-Key` that it came with.
-    pub idempotency_key: Option<String>,
-}
-
-/// What of the configuration those who serve people need.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether tokens name a tenant, so that administrators must.
-    pub has_tenants: bool,
-    /// Where users go for more.
-    pub upgrade_url: Option<String>,
-    /// The names that tags may have.
-    pub tags: Vec<String>,
-    /// The languages of texts, the preferred one first.
-    pub locales: Vec<String>,
-    /// Who may administer.
-    pub access: AdminAccess,
-    /// How long an id may be.
-    pub max_id_bytes: usize,
-    /// Revision of the configuration in force.
-    pub revision: String,
-}
-
-/// Who may administer.
-#[derive(Clone, Debug, Default)]
-pub struct AdminAccess {
-    /// Tokens that may do everything.
-    pub tokens: Vec<SecretString>,
-    /// Tokens that may see everything.
-    pub read_only_tokens: Vec<SecretString>,
-    /// Tokens that may do everything to one tenant.
-    pub tenant_tokens: BTreeMap<TenantId, Vec<SecretString>>,
-    /// Roles whose bearers may do everything to their own tenant, or everything where tokens name
-    /// no tenant.
-    pub roles: Vec<String>,
-}
-
-impl AdminAccess {
-    /// Whether nobody may, so that there is no admin API.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
-            && self.read_only_tokens.is_empty()
-            && self.tenant_tokens.is_empty()
-            && self.roles.is_empty()
-    }
-}
-
-/// How a user or a tenant as a whole stands.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// The plan in force.
-    pub plan: PlanStanding,
-    /// Its own limits in force.
-    pub overrides: Vec<Override>,
-    /// By quota, in the order of the file, those of the tenant after those of the user.
-    pub quotas: Vec<QuotaStanding>,
-    /// The last attempt; `None` where there was none.
-    pub last_seen_at: Option<UnixMillis>,
-}
-
-/// Which plan is in force, and why.
-#[derive(Clone, Debug)]
-pub struct PlanStanding {
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// Where it comes from.
-    pub source: PlanSource,
-    /// How the subscription stands.
-    pub status: Status,
-    /// Since when it is assigned.
-    pub since: Option<UnixMillis>,
-    /// Until when it is assigned.
-    pub until: Option<UnixMillis>,
-    /// The time zone whose calendar the windows follow.
-    pub timezone: String,
-}
-
-/// How one quota stands.
-#[derive(Clone, Debug)]
-pub struct QuotaStanding {
-    /// The quota.
-    pub quota: QuotaName,
-    /// Its title.
-    pub title: String,
-    /// What one of it is called.
-    pub unit: String,
-    /// `flow` or `stock`.
-    pub kind: &'static str,
-    /// How the counter closest to its limit stands.
-    pub state: QuotaState,
-    /// Whether one more unit would be admitted.
-    pub allowed: bool,
-    /// The least that is left of any limit; `None` where there is none.
-    pub remaining: Option<u64>,
-    /// Every counter.
-    pub counters: Vec<QuotaStatus>,
-}
-
-/// Asks who uses how much.
-#[derive(Clone, Debug)]
-pub struct UsersQuery {
-    /// Of which tenant, or of the users without one.
-    pub tenant: Option<TenantId>,
-    /// The quota; `None` for every one.
-    pub quota: Option<QuotaName>,
-    /// Its window; `None` for every one.
-    pub window: Option<Window>,
-    /// Only users with this plan.
-    pub plan: Option<PlanName>,
-    /// Only counters of which at least this much of the limit is used.
-    pub near_limit: Option<u16>,
-    /// The order.
-    pub sort: UsersSort,
-    /// How many rows at most.
-    pub limit: u32,
-    /// Where the page before ended, as it said.
-    pub after: Option<String>,
-}
-
-/// The order of users.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UsersSort {
-    /// Who used most comes first.
-    #[default]
-    MostUsed,
-    /// By name.
-    Name,
-}
-
-/// One counter of one user.
-#[derive(Clone, Debug)]
-pub struct UserRow {
-    /// The user.
-    pub user: UserId,
-    /// Its plan.
-    pub plan: PlanName,
-    /// How the counter stands.
-    pub status: QuotaStatus,
-}
-
-/// What one change did to one counter.
-#[derive(Clone, Debug)]
-pub struct CounterChange {
-    /// The quota.
-    pub quota: QuotaName,
-    /// The window.
-    pub window: Window,
-    /// Whose: the user's, or the tenant's.
-    pub scope: quota_store::Scope,
-    /// Before.
-    pub used_before: Amount,
-    /// After.
-    pub used_after: Amount,
-}
-
-/// Another limit for one subject.
-#[derive(Clone, Debug)]
-pub struct Adjustment {
-    /// The quota.
-    pub quota: QuotaName,
-    /// The window.
-    pub window: Window,
-    /// The limit.
-    pub to: AdjustTo,
-    /// Until when.
-    pub expires: Expires,
-}
-
-/// What a limit becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdjustTo {
-    /// This.
-    Limit(Bound),
-    /// That much more, or less, than it is now.
-    Add(i64),
-    /// What the plan says again.
-    Plan,
-}
-
-/// Until when something holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Expires {
-    /// For good.
-    #[default]
-    Never,
-    /// Until the present window ends.
-    WindowEnd,
-    /// Until then.
-    At(UnixMillis),
-}
-
-/// Another plan for one subject.
-#[derive(Clone, Debug)]
-pub struct PlanChange {
-    /// The plan.
-    pub plan: PlanName,
-    /// What becomes of what was used.
-    pub rule: ChangeRule,
-    /// When.
-    pub at: ChangeAt,
-    /// Where billing periods begin.
-    pub anchor: Option<UnixMillis>,
-    /// The IANA time zone of its windows.
-    pub timezone: Option<String>,
-    /// From when on, instead of now.
-    pub starts_at: Option<UnixMillis>,
-    /// Until when.
-    pub ends_at: Option<UnixMillis>,
-    /// The plan that follows then; `None` for what would hold without an assignment.
-    pub then: Option<PlanName>,
-    /// How the subscription stands.
-    pub status: Status,
-}
-
-/// What a change of plan does to what was used in the windows that are open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChangeRule {
-    /// It stays.
-    #[default]
-    Carry,
-    /// It begins at zero.
-    Reset,
-    /// It stays, and the limit is each plan's share of the window by time.
-    Prorate,
-    /// It stays, and what was left of the old limit is added to the new one.
-    Additive,
-}
-
-/// When a change of plan takes effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChangeAt {
-    /// At once.
-    #[default]
-    Now,
-    /// When the present billing period (a calendar month, or one from the anchor) ends.
-    PeriodEnd,
-}
-
-/// Whom a change of many is about.
-#[derive(Clone, Debug)]
-pub enum Whom {
-    /// These users.
-    Users(Vec<UserId>),
-    /// Every user that was assigned this plan.
-    WithPlan(PlanName),
-    /// Every user that the ledger has seen.
-    Everyone,
-}
-
-/// A plan as it is in force.
-#[derive(Clone, Debug)]
-pub struct PlanView {
-    /// The plan, with everything it extends.
-    pub plan: Arc<Plan>,
-    /// Whether it is the default plan.
-    pub is_default: bool,
-    /// Whether it stands in the configuration file, so that it can't be changed here.
-    pub is_from_file: bool,
-    /// What was written of it, as JSON, where the database keeps it.
-    pub written: Option<serde_json::Value>,
-}
-
-/// How the whole does.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// The worst of the others.
-    pub status: HealthStatus,
-    /// The counter store: how it does, and why not.
-    pub store: Result<(), String>,
-    /// `closed`, `half_open` or `open`.
-    pub breaker: &'static str,
-    /// The ledger, `None` where there is none.
-    pub ledger: Option<Result<quota_store::ledger::LedgerHealth, String>>,
-    /// Records of what was charged that the ledger does not have yet.
-    pub backlog: usize,
-    /// How long the oldest of them has been waiting.
-    pub lag: Option<Duration>,
-    /// Revision of the configuration in force.
-    pub revision: String,
-    /// Why the last reload failed, where it did.
-    pub reload_error: Option<String>,
-    /// Rules that no request has matched.
-    pub unmatched_rules: Vec<String>,
-    /// Routes that no rule names.
-    pub unruled_routes: Vec<String>,
-}
-
-/// How well something does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HealthStatus {
-    /// As it should.
-    Ok,
-    /// Requests are served, and something is wrong.
-    Degraded,
-    /// Requests are not served.
-    Down,
 }
 
 impl Administration {
@@ -373,20 +55,48 @@ impl Administration {
     /// What of the configuration those who serve people need.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        todo!()
+        let runtime = self.shared.runtime.load();
+        let config = &runtime.config;
+        Settings {
+            has_tenants: match &config.identity.from {
+                IdentityFrom::Jwt(jwt) => jwt.claims.tenant.is_some(),
+                IdentityFrom::Application => config.identity.require_tenant,
+            },
+            upgrade_url: config.responses.upgrade_url.clone(),
+            tags: DEFAULT_TAGS.map(str::to_owned).to_vec(),
+            locales: vec!["en".to_owned()],
+            access: config.admin.0.clone(),
+            max_id_bytes: config.identity.max_id_bytes,
+            revision: config.revision().to_owned(),
+        }
     }
 
     /// Finds out who sends a request, as the layer does.
     ///
     /// # Errors
     ///
-    /// [`Unauthenticated`] without a good token.
+    /// [`Unauthenticated`] without a good token, or where the keys that could tell can't be
+    /// fetched.
     pub async fn identify(
         &self,
-        _headers: &HeaderMap,
-        _extensions: &Extensions,
+        headers: &HeaderMap,
+        extensions: &Extensions,
     ) -> Result<QuotaIdentity, Unauthenticated> {
-        todo!()
+        let runtime = self.shared.runtime.load_full();
+        let config = &runtime.config.identity;
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let identified = runtime
+            .identifier
+            .identify(config, headers, extensions, host);
+        let identity = identified.known().await.map_err(|refusal| match refusal {
+            Refusal::Unauthenticated(why) => why,
+            _ => Unauthenticated::Invalid("it can't be verified at the moment"),
+        })?;
+        let checked = identity.check(config.max_id_bytes).map(|_| ());
+        checked.map_err(|invalid| Unauthenticated::Invalid(invalid.as_str()))?;
+        Ok(identity)
     }
 
     /// The ledger.
@@ -395,7 +105,7 @@ impl Administration {
     ///
     /// [`AdminError::NoLedger`].
     pub fn ledger(&self) -> Result<&Arc<dyn Ledger>, AdminError> {
-        todo!()
+        self.shared.ledger().ok_or(AdminError::NoLedger)
     }
 
     /// The directory.
@@ -404,154 +114,9 @@ impl Administration {
     ///
     /// [`AdminError::NoLedger`].
     pub fn directory(&self) -> Result<&Arc<dyn Directory>, AdminError> {
-        todo!()
-    }
-
-    /// How a user stands, by what it was assigned or the default plan; with a token, by what the
-    /// token claims too.
-    pub async fn user(
-        &self,
-        _requester: &Requester,
-        _identity: Option<&QuotaIdentity>,
-    ) -> Result<Standing, AdminError> {
-        todo!()
-    }
-
-    /// How a tenant as a whole stands.
-    pub async fn tenant(&self, _tenant: &TenantId) -> Result<Standing, AdminError> {
-        todo!()
-    }
-
-    /// Who uses how much, and where the next page begins.
-    pub async fn users(
-        &self,
-        _query: &UsersQuery,
-    ) -> Result<(Vec<UserRow>, Option<String>), AdminError> {
-        todo!()
-    }
-
-    /// Sets what was used of flow quotas to zero. Reservations stay, and are charged.
-    pub async fn reset(
-        &self,
-        _subject: &Subject,
-        _quota: Option<&QuotaName>,
-        _window: Option<Window>,
-        _doing: &Doing,
-    ) -> Result<Vec<CounterChange>, AdminError> {
-        todo!()
-    }
-
-    /// Sets what was used.
-    pub async fn set_used(
-        &self,
-        _subject: &Subject,
-        _quota: &QuotaName,
-        _window: Window,
-        _used: Amount,
-        _doing: &Doing,
-    ) -> Result<CounterChange, AdminError> {
-        todo!()
-    }
-
-    /// Gives units back in the windows that an attempt was charged to, or in the present ones.
-    pub async fn refund(
-        &self,
-        _requester: &Requester,
-        _quota: &QuotaName,
-        _amount: Amount,
-        _attempt: Option<ReservationId>,
-        _doing: &Doing,
-    ) -> Result<Vec<CounterChange>, AdminError> {
-        todo!()
-    }
-
-    /// Gives one subject another limit than its plan's. It answers how the counter stands.
-    pub async fn adjust(
-        &self,
-        _subject: &Subject,
-        _adjustment: &Adjustment,
-        _doing: &Doing,
-    ) -> Result<QuotaStatus, AdminError> {
-        todo!()
-    }
-
-    /// Gives one subject another plan. It answers which is in force, and with it what follows.
-    pub async fn assign(
-        &self,
-        _subject: &Subject,
-        _change: &PlanChange,
-        _doing: &Doing,
-    ) -> Result<Standing, AdminError> {
-        todo!()
-    }
-
-    /// Gives many users of a tenant another plan. It answers how many have it now that did not
-    /// before; with `dry_run` how many would.
-    pub async fn assign_many(
-        &self,
-        _tenant: Option<&TenantId>,
-        _whom: &Whom,
-        _change: &PlanChange,
-        _dry_run: bool,
-        _doing: &Doing,
-    ) -> Result<u64, AdminError> {
-        todo!()
-    }
-
-    /// Forgets a person: records are pseudonymised, sums stay, what it was assigned goes. It answers
-    /// how many records were changed.
-    pub async fn forget(&self, _requester: &Requester, _doing: &Doing) -> Result<u64, AdminError> {
-        todo!()
-    }
-
-    /// Every plan, in the order that people are shown them.
-    #[must_use]
-    pub fn plans(&self) -> Vec<PlanView> {
-        todo!()
-    }
-
-    /// Adds a plan to the database, or changes one of it. The body is what the file would say in
-    /// `[plans.NAME]`, as JSON.
-    pub async fn put_plan(
-        &self,
-        _plan: &PlanName,
-        _body: &serde_json::Value,
-        _how: PutPlan,
-        _doing: &Doing,
-    ) -> Result<PlanView, AdminError> {
-        todo!()
-    }
-
-    /// Removes a plan from the database. Where users have it they are given another one first.
-    pub async fn remove_plan(
-        &self,
-        _plan: &PlanName,
-        _reassign_to: Option<&PlanName>,
-        _doing: &Doing,
-    ) -> Result<(), AdminError> {
-        todo!()
-    }
-
-    /// Names the default plan.
-    pub async fn set_default_plan(
-        &self,
-        _plan: &PlanName,
-        _doing: &Doing,
-    ) -> Result<PlanView, AdminError> {
-        todo!()
-    }
-
-    /// How the whole does.
-    pub async fn health(&self) -> Health {
-        todo!()
+        self.shared.stored().ok_or(AdminError::NoLedger)
     }
 }
 
-/// Whether a plan must be new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutPlan {
-    /// It must not be there yet.
-    Create,
-    /// It must be there.
-    Replace,
-}
+/// The names that tags have where the configuration does not say otherwise.
+const DEFAULT_TAGS: [&str; 6] = ["goal", "task", "conversation", "model", "intent", "tools"];

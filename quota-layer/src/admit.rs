@@ -17,9 +17,10 @@ use crate::{
     identity::{QuotaIdentity, Unauthenticated},
     logs,
     metrics::Outcome,
-    plans::{self, Lookup, Resolved},
+    plans::{self, Floor, Lookup, Resolved},
+    record::{Draft, Origin},
     refusal::{Denial, Refusal},
-    runtime::{RequestRuntime, Runtime},
+    runtime::{RequestRuntime, Runtime, rule_name},
     settle::Charge,
     shared::Shared,
     status::Snapshot,
@@ -28,6 +29,11 @@ use crate::{
 /// How often a reserve is asked anew because something it was computed from had changed.
 const MAX_ASKS: usize = 5;
 
+/// The ledger is behind: it may have caught up in a second.
+const BACKLOG_FULL: Refusal = Refusal::Unavailable {
+    retry_after_seconds: 1,
+};
+
 /// A request that is not admitted yet.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -35,6 +41,8 @@ pub(crate) struct Incoming {
     pub(crate) runtime: RequestRuntime,
     pub(crate) rule: usize,
     pub(crate) identified: Identified,
+    /// `None` without a ledger.
+    pub(crate) origin: Option<Box<Origin>>,
 }
 
 /// A request that may run.
@@ -44,6 +52,10 @@ pub(crate) struct Admitted {
     /// Without values where it passes uncounted.
     pub(crate) snapshot: Snapshot,
     pub(crate) passage: Passage,
+    /// What the ledger is to say of it; `None` without one.
+    pub(crate) draft: Option<Box<Draft>>,
+    /// What decided, where plans changed since the request began.
+    pub(crate) newer: Option<RequestRuntime>,
 }
 
 /// On what ground it may run.
@@ -60,18 +72,34 @@ pub(crate) enum Passage {
 pub(crate) struct Refused {
     pub(crate) attempt: ReservationId,
     pub(crate) refusal: Refusal,
+    /// What decided, where plans changed since the request began.
+    pub(crate) newer: Option<RequestRuntime>,
+}
+
+/// Whether a database may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No: then the future never ends, and is to be dropped.
+    None,
+    Some,
+}
+
+impl Patience {
+    /// Stands before everything that is waited for.
+    async fn wait(self) {
+        if self == Self::None {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Incoming {
     /// The answer where nothing is waited for; asked in place, its future is never moved.
     pub(crate) fn admit_now(&self) -> Option<Result<Admitted, Refused>> {
-        let waits = !self.shared.store.never_waits()
-            || self.shared.directory.is_some()
-            || self.identified.waits();
-        if waits {
+        if !self.shared.store.never_waits() || self.identified.waits() {
             return None;
         }
-        self.admit().now_or_never()
+        self.admit(Patience::None).now_or_never()
     }
 
     /// Finds out who makes the request, and reserves what it costs.
@@ -79,32 +107,77 @@ impl Incoming {
     /// # Cancel safety
     ///
     /// Dropped at any point, what was or will be held is given back.
-    pub(crate) async fn admit(&self) -> Result<Admitted, Refused> {
+    async fn admit(&self, patience: Patience) -> Result<Admitted, Refused> {
         let _stopwatch = self.shared.metrics.stopwatch();
+        let mut now = self.shared.store.now();
+        let mut newer: Option<RequestRuntime> = None;
         let refuse = |refusal| Refused {
-            attempt: ReservationId::generate(self.shared.store.now()),
+            attempt: ReservationId::generate(now),
             refusal,
+            newer: None,
         };
         let identity = self.identified.known().await.map_err(refuse)?;
         let config = &self.runtime.config.identity;
-        let ask = Ask {
-            shared: &self.shared,
-            runtime: &self.runtime,
-            rule: self.rule,
-            identity: &identity,
-            requester: countable(config, &identity).map_err(refuse)?,
-        };
-        let (snapshot, passage) = ask.admit().await?;
-        Ok(Admitted {
-            identity,
-            snapshot,
-            passage,
+        let requester = countable(config, &identity).map_err(refuse)?;
+        let mut knowledge = Knowledge::new(patience);
+        let mut attempt = ReservationId::generate(now);
+        for _ in 0..MAX_ASKS {
+            let ask = Ask {
+                shared: &self.shared,
+                runtime: newer.as_ref().unwrap_or(&self.runtime),
+                rule: self.rule,
+                identity: &identity,
+                requester,
+                origin: self.origin.as_deref(),
+            };
+            match ask.once(attempt, now, &knowledge).await {
+                Answer::Admitted(held) => {
+                    let Held {
+                        snapshot,
+                        passage,
+                        draft,
+                    } = held;
+                    return Ok(Admitted {
+                        identity,
+                        snapshot,
+                        passage,
+                        draft,
+                        newer,
+                    });
+                }
+                Answer::Refused(refusal, draft) => {
+                    if let Some(draft) = draft {
+                        let status = refusal.status(&ask.runtime.config.responses);
+                        draft.refused(&refusal, status.as_u16());
+                    }
+                    return Err(Refused {
+                        attempt,
+                        refusal,
+                        newer,
+                    });
+                }
+                Answer::Again(stale) => {
+                    if knowledge.note(stale.as_ref()) {
+                        patience.wait().await;
+                        let runtime = newer.as_ref().unwrap_or(&self.runtime);
+                        let (runtime, is_fresh) = self.shared.newer_runtime(runtime).await;
+                        (newer, knowledge.has_fresh_plans) = (Some(runtime), is_fresh);
+                    }
+                }
+            }
+            now = self.shared.store.now();
+            attempt = ReservationId::generate(now);
+        }
+        Err(Refused {
+            attempt,
+            refusal: never_decided(),
+            newer,
         })
     }
 
     /// The same for a future that owns it.
     pub(crate) async fn admission(self) -> Result<Box<Charge>, Turned> {
-        let answer = self.admit().await;
+        let answer = self.admit(Patience::Some).await;
         self.concluded(answer)
     }
 
@@ -113,15 +186,58 @@ impl Incoming {
         self,
         answer: Result<Admitted, Refused>,
     ) -> Result<Box<Charge>, Turned> {
-        let runtime = self.runtime;
         match answer {
-            Ok(admitted) => {
+            Ok(mut admitted) => {
+                let runtime = admitted.newer.take().unwrap_or(self.runtime);
                 let charge = Charge::new(self.shared, runtime, self.rule, admitted);
                 // It is moved through several states of a request, so a pointer is moved instead.
                 Ok(Box::new(charge))
             }
-            Err(refused) => Err(Turned { refused, runtime }),
+            Err(mut refused) => {
+                let runtime = refused.newer.take().unwrap_or(self.runtime);
+                Err(Turned { refused, runtime })
+            }
         }
+    }
+}
+
+fn never_decided() -> Refusal {
+    tracing::error!(
+        target: "quota::store",
+        asks = MAX_ASKS,
+        "the counter store called every reserve of a request out of date"
+    );
+    Refusal::Unavailable {
+        retry_after_seconds: 1,
+    }
+}
+
+/// What a request knows of plans, and how current that is.
+#[derive(Debug)]
+struct Knowledge {
+    patience: Patience,
+    lookup: Lookup,
+    floor: Floor,
+    has_fresh_plans: bool,
+}
+
+impl Knowledge {
+    fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            lookup: Lookup::Cached,
+            floor: Floor::default(),
+            has_fresh_plans: false,
+        }
+    }
+
+    /// Takes what the store called out of date; whether that is the plans themselves.
+    fn note(&mut self, stale: Option<&Stale>) -> bool {
+        if let Some(stale @ (Stale::Plan { .. } | Stale::Plans { .. })) = stale {
+            self.floor.note(stale);
+            self.lookup = Lookup::Fresh;
+        }
+        matches!(stale, Some(Stale::Plans { .. }))
     }
 }
 
@@ -147,54 +263,60 @@ pub(crate) struct Ask<'a> {
     pub(crate) rule: usize,
     pub(crate) identity: &'a QuotaIdentity,
     pub(crate) requester: &'a Requester,
+    origin: Option<&'a Origin>,
+}
+
+/// What a request that may run has.
+struct Held {
+    snapshot: Snapshot,
+    passage: Passage,
+    draft: Option<Box<Draft>>,
 }
 
 /// One answer on the way to a decision.
 enum Answer {
-    Admitted(Snapshot, Passage),
-    Refused(Refusal),
-    /// Ask again, after looking plans up as told.
-    Again(Lookup),
+    Admitted(Held),
+    Refused(Refusal, Option<Box<Draft>>),
+    /// Ask again, since this is out of date, or else the reserve came too late.
+    Again(Option<Stale>),
 }
 
 impl Ask<'_> {
-    /// Reserves everything the request costs, or says why not.
+    /// Reserves everything the request costs, or says why not, or what is out of date.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any point, what was or will be held is given back.
-    async fn admit(self) -> Result<(Snapshot, Passage), Refused> {
-        let mut now = self.shared.store.now();
-        let mut attempt = ReservationId::generate(now);
-        let mut lookup = Lookup::Cached;
-        for _ in 0..MAX_ASKS {
-            let answer = match self.resolve(lookup).await {
-                Ok(plans) => self.reserve(attempt, now, &plans).await,
-                Err(refusal) => Answer::Refused(refusal),
-            };
-            match answer {
-                Answer::Admitted(snapshot, passage) => return Ok((snapshot, passage)),
-                Answer::Refused(refusal) => return Err(Refused { attempt, refusal }),
-                Answer::Again(again) => lookup = again,
-            }
-            now = self.shared.store.now();
-            attempt = ReservationId::generate(now);
+    async fn once(&self, attempt: ReservationId, now: UnixMillis, knowledge: &Knowledge) -> Answer {
+        match self.resolve(now, knowledge).await {
+            Ok(plans) => self.reserve(attempt, now, &plans).await,
+            Err(refusal) => Answer::Refused(refusal, self.draft(attempt, now)),
         }
-        tracing::error!(
-            target: "quota::store",
-            asks = MAX_ASKS,
-            "the counter store called every reserve of a request out of date"
-        );
-        let refusal = Refusal::Unavailable {
-            retry_after_seconds: 1,
-        };
-        Err(Refused { attempt, refusal })
     }
 
-    async fn resolve(&self, lookup: Lookup) -> Result<Resolved, Refusal> {
-        let directory = self.shared.directory.as_ref();
+    async fn resolve(&self, now: UnixMillis, knowledge: &Knowledge) -> Result<Resolved, Refusal> {
+        let assignments = &self.shared.assignments;
+        let known = match knowledge.lookup {
+            Lookup::Cached => assignments.now(self.requester, now),
+            Lookup::Fresh => None,
+        };
+        let looked = match known {
+            Some(looked) => looked,
+            None => {
+                knowledge.patience.wait().await;
+                let looking = assignments.look(self.requester, now, knowledge.lookup);
+                // Seldom needed, and large: kept out of the future of every request.
+                Box::pin(looking).await
+            }
+        };
         let config = &self.runtime.config;
-        plans::resolve(config, directory, self.identity, self.requester, lookup).await
+        let claim = self.identity.plan();
+        let mut plans = plans::resolve(config, claim, self.requester, looked)?;
+        plans.accept_older(&knowledge.floor);
+        plans.plans_generation = self
+            .shared
+            .plans_generation(self.runtime, knowledge.has_fresh_plans);
+        Ok(plans)
     }
 
     async fn reserve(&self, attempt: ReservationId, now: UnixMillis, plans: &Resolved) -> Answer {
@@ -202,39 +324,65 @@ impl Ask<'_> {
         let charges = &self.runtime.charges;
         let windows = charges.windows(config, self.rule, plans, now);
         let request = Arc::new(self.request(attempt, now, plans, &windows));
+        let mut draft = self.draft(attempt, now);
+        if let Some(draft) = &mut draft {
+            draft.asks(plans.at_the_time(config), windows.table.charged(None));
+        }
         let snapshot = |values| Snapshot { windows, values };
+        if self.is_backlog_full() {
+            let uncounted = snapshot(CounterValues::new());
+            uncounted.table().count(Outcome::Unavailable, None);
+            return Answer::Refused(BACKLOG_FULL, draft);
+        }
         let mut guard = Guard::new(self.shared, &request);
-        let on_failure = match config.on_failure(self.rule) {
-            OnFailure::Deny => OnStoreFailure::Deny,
-            OnFailure::Allow => OnStoreFailure::Allow,
-            OnFailure::Local => OnStoreFailure::Local,
-        };
-        match self.shared.store.reserve(&request, on_failure).await {
+        match self.shared.store.reserve(&request, self.on_failure()).await {
             Admission::Decided(Decision::Allowed(Allowed {
                 reservation,
                 counters,
             })) => {
+                if let Some(draft) = &mut draft {
+                    draft.held(reservation.reserved_at);
+                }
                 guard.held(reservation);
-                Answer::Admitted(snapshot(counters), Passage::Held(guard))
+                Answer::Admitted(Held {
+                    snapshot: snapshot(counters),
+                    passage: Passage::Held(guard),
+                    draft,
+                })
             }
             Admission::Decided(decision) => {
                 guard.nothing_held();
-                self.not_held(&request, decision, snapshot)
+                self.not_held(&request, decision, snapshot, draft)
             }
             Admission::LetThrough(through) => {
                 drop_unless_unknown(guard, through.abort);
                 logs::let_through(self, through.kind);
                 let uncounted = snapshot(CounterValues::new());
                 uncounted.table().count(Outcome::FailOpen, None);
-                Answer::Admitted(uncounted, Passage::LetThrough(through))
+                if let Some(draft) = &mut draft {
+                    draft.let_through();
+                }
+                Answer::Admitted(Held {
+                    snapshot: uncounted,
+                    passage: Passage::LetThrough(through),
+                    draft,
+                })
             }
             Admission::Unavailable(unavailable) => {
                 drop_unless_unknown(guard, unavailable.abort);
                 snapshot(CounterValues::new())
                     .table()
                     .count(Outcome::Unavailable, None);
-                Answer::Refused(self.unavailable(unavailable))
+                Answer::Refused(self.unavailable(unavailable), draft)
             }
+        }
+    }
+
+    fn on_failure(&self) -> OnStoreFailure {
+        match self.runtime.config.on_failure(self.rule) {
+            OnFailure::Deny => OnStoreFailure::Deny,
+            OnFailure::Allow => OnStoreFailure::Allow,
+            OnFailure::Local => OnStoreFailure::Local,
         }
     }
 
@@ -258,9 +406,11 @@ impl Ask<'_> {
             ttl: store.reservation_ttl,
             user_generation: plans.user_generation,
             tenant_generation: plans.tenant_generation,
-            plans_generation: quota_store::KnownGeneration::Untracked,
+            plans_generation: plans.plans_generation,
             max_in_flight: store.max_in_flight,
-            orphans: store.orphans,
+            orphans: self.runtime.config.plans[plans.user.0]
+                .orphans
+                .unwrap_or(store.orphans),
             holds: windows.holds.clone(),
         }
     }
@@ -270,23 +420,40 @@ impl Ask<'_> {
         request: &Reserve,
         decision: Decision,
         snapshot: impl FnOnce(CounterValues) -> Snapshot,
+        draft: Option<Box<Draft>>,
     ) -> Answer {
-        match decision {
+        let stale = match decision {
             Decision::Denied(denied) => {
                 let snapshot = snapshot(denied.counters.clone());
                 snapshot.table().count(Outcome::Denied, None);
                 let denial = Denial::new(snapshot, &denied, request.max_in_flight);
                 logs::denied(self, request.id, &denial);
-                Answer::Refused(Refusal::Denied(Box::new(denial)))
+                return Answer::Refused(Refusal::Denied(Box::new(denial)), draft);
             }
-            Decision::Stale(Stale::Plan { .. } | Stale::Plans { .. }) => {
-                Answer::Again(Lookup::Fresh)
-            }
-            // The reply moved the store's clock; windows and `not_after` are computed anew.
-            Decision::Stale(Stale::Window { .. }) | Decision::Void | Decision::Allowed(_) => {
-                Answer::Again(Lookup::Cached)
-            }
+            Decision::Stale(stale) => Some(stale),
+            // Windows and `not_after` are computed anew.
+            Decision::Void | Decision::Allowed(_) => None,
+        };
+        if let Some(draft) = draft {
+            draft.forget();
         }
+        Answer::Again(stale)
+    }
+
+    /// What the ledger is to say of it; `None` without one.
+    fn draft(&self, attempt: ReservationId, now: UnixMillis) -> Option<Box<Draft>> {
+        let records = self.shared.records.as_ref()?;
+        let config = &self.runtime.config;
+        let draft = Draft::new(records, attempt, now)
+            .under(config.revision(), self.origin)
+            .by(self.requester, rule_name(config, self.rule));
+        Some(Box::new(draft))
+    }
+
+    /// Whether nothing more may be charged until the ledger has taken what waits for it.
+    fn is_backlog_full(&self) -> bool {
+        let records = self.shared.records.as_ref();
+        records.is_some_and(|records| records.refuse(&self.shared.store))
     }
 
     fn unavailable(&self, unavailable: Unavailable) -> Refusal {

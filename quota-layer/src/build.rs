@@ -3,12 +3,12 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use quota_store::{
     Clock, DynCounterStore, GuardOptions, GuardedStore, MemoryCounterStore, MemoryOptions,
-    SystemClock,
+    SystemClock, directory::Directory, ledger::Ledger,
 };
 
 #[cfg(feature = "jwt")]
@@ -21,7 +21,8 @@ use crate::{
     identity::JwtSettings,
     layer::QuotaLayer,
     metrics::LayerMetrics,
-    plans::PlanDirectory,
+    plans::{self, Assignments, CachedDirectory, PlanDirectory, PlansKeeper},
+    record::{self, Books, Claimed, Records},
     reload::Reloader,
     runtime::{CurrentRuntime, Runtime},
     settler::Settler,
@@ -35,12 +36,22 @@ pub struct Builder {
     config: Config,
     store: Option<OwnStore>,
     directory: Option<Arc<dyn PlanDirectory>>,
+    books: Option<OwnBooks>,
     clock: Arc<dyn Clock>,
     watched: Option<PathBuf>,
 }
 
 /// A store that the application brings.
 struct OwnStore(Arc<dyn DynCounterStore>);
+
+/// A ledger that the application brings, with the directory beside it.
+struct OwnBooks(Books);
+
+impl fmt::Debug for OwnBooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnBooks")
+    }
+}
 
 impl fmt::Debug for OwnStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +74,9 @@ pub enum StartError {
     /// The store can be reached and must not be used.
     #[error("[store]: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The ledger can't be opened, or is another process's.
+    #[error("[ledger]: {0}")]
+    Ledger(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The configuration asks for something that this build leaves out.
     #[error("{setting} needs the feature `{feature}` of quota-layer, which this build leaves out")]
     MissingFeature {
@@ -93,6 +107,7 @@ impl Builder {
             config,
             store: None,
             directory: None,
+            books: None,
             clock: Arc::new(SystemClock),
             watched: None,
         }
@@ -104,9 +119,24 @@ impl Builder {
         self
     }
 
-    /// Asks this directory for plans that users and tenants were assigned.
+    /// Asks this directory for plans that users and tenants were assigned, instead of the database.
+    ///
+    /// Then no subject has limits, time zones or billing days of its own.
     pub fn plans(mut self, directory: Arc<dyn PlanDirectory>) -> Self {
         self.directory = Some(directory);
+        self
+    }
+
+    /// Records in this ledger instead of the one that `[ledger] url` names, and finds plans and
+    /// limits that administrators gave in the directory of the same database.
+    ///
+    /// Counters in memory come back from it; the application sees to it that no other process
+    /// does the same at the same time.
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
+        self.books = Some(OwnBooks(Books {
+            ledger,
+            directory: Some(directory),
+        }));
         self
     }
 
@@ -138,9 +168,17 @@ impl Builder {
         }
         let identifier = Arc::new(Identifier::new(&self.config.identity, &self.clock)?);
         identifier.fetch_keys_early(&Handle::current());
+        let claimed = match (&self.store, &self.config.store.url) {
+            (None, StoreUrl::Memory) => Claimed::Exclusively,
+            _ => Claimed::Shared,
+        };
+        let books = match self.books {
+            Some(OwnBooks(books)) => Some(books),
+            None => record::open(&self.config.ledger, claimed).await?,
+        };
         let store = match self.store {
             Some(OwnStore(store)) => store,
-            None => connect(&self.config.store, &self.clock).await?,
+            None => connect(&self.config.store, books.as_ref(), &self.clock).await?,
         };
         let config = &self.config.store;
         let store = Arc::new(GuardedStore::new(
@@ -152,8 +190,16 @@ impl Builder {
             },
         ));
         let metrics = Arc::new(LayerMetrics::default());
+        let records = books.map(|books| {
+            let ledger = self.config.ledger.clone();
+            Arc::new(Records::start(books, ledger, config.timeout))
+        });
+        if let Some(records) = &records {
+            records.start_retention(Arc::clone(&self.clock));
+        }
         let settler = Settler::start(
             Arc::clone(&store),
+            records.clone(),
             config.reservation_ttl,
             config.max_reservation,
             Arc::clone(&metrics),
@@ -163,13 +209,31 @@ impl Builder {
             revision = self.config.revision(),
             "quotas are in force"
         );
+        let stored = records
+            .as_ref()
+            .and_then(|records| records.books.directory.clone());
         let shared = Arc::new(Shared {
-            runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier)),
+            runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
             settler,
-            directory: self.directory,
+            assignments: match (self.directory, &stored) {
+                (Some(own), _) => Assignments::Own(own),
+                (None, Some(stored)) => {
+                    Assignments::Stored(CachedDirectory::new(Arc::clone(stored)))
+                }
+                (None, None) => Assignments::Nowhere,
+            },
+            plans: stored.map(PlansKeeper::new),
+            records,
             metrics,
+            turn: Mutex::default(),
+            reload_error: Mutex::default(),
         });
+        if shared.plans.is_some() {
+            // Where the database does not answer, this is tried again while the layer runs.
+            shared.refresh_plans().await;
+            tokio::spawn(plans::watch(Arc::downgrade(&shared)));
+        }
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
     }
@@ -214,21 +278,31 @@ fn token_identifier(
 
 async fn connect(
     config: &StoreConfig,
+    books: Option<&Books>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     match &config.url {
-        StoreUrl::Memory => Ok(memory(config, clock)),
+        StoreUrl::Memory => memory(config, books, clock).await,
         StoreUrl::Redis { address } => redis(config, address, clock).await,
     }
 }
 
-fn memory(config: &StoreConfig, clock: &Arc<dyn Clock>) -> Arc<dyn DynCounterStore> {
+async fn memory(
+    config: &StoreConfig,
+    books: Option<&Books>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn DynCounterStore>, StartError> {
     let options = MemoryOptions::default()
         .with_max_subjects(config.memory_subjects)
         .with_max_reservation(config.max_reservation);
     let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
+    if let Some(books) = books {
+        let restored = record::restore(&store, &*books.ledger, clock).await;
+        let counters = restored.map_err(|error| StartError::Ledger(Box::new(error)))?;
+        tracing::info!(target: "quota::ledger", counters, "counters came back from the ledger");
+    }
     store.start_sweeper();
-    store
+    Ok(store)
 }
 
 #[cfg(feature = "redis")]

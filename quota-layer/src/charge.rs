@@ -1,22 +1,31 @@
 //! What a request costs: the counters it touches and the units to hold on each.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
+use jiff::tz::TimeZone;
 use quota_store::{
-    Amount, Bound, Limit, Percent, Plan, QuotaName, Scope, UnixMillis, Unlisted, Window,
+    Amount, Anchor, Bound, Limit, Plan, QuotaName, Scope, UnixMillis, ledger::Charged,
 };
 
-pub(crate) use self::windows::{OpenWindow, Windows};
+pub(crate) use self::{
+    table::TableMaker,
+    windows::{OpenWindow, Windows},
+};
 
 use crate::{
-    config::{Actual, ChargeItem, Config, QuotaConfig, RuleAction},
-    headers::{self, RateLimitItems},
+    config::{Actual, Config},
+    headers::RateLimitItems,
     metrics::{Outcome, QuotaMetrics},
-    plans::Resolved,
+    plans::{Holding, Resolved},
+    record,
 };
 
+mod table;
 mod windows;
 
 /// A plan, by its place in the configuration.
@@ -32,6 +41,10 @@ pub(crate) struct CounterRule {
     pub(crate) scope: Scope,
     pub(crate) plan: Arc<Plan>,
     pub(crate) limit: Limit,
+    /// Whose calendar its windows follow.
+    pub(crate) timezone: TimeZone,
+    /// Where its windows begin.
+    pub(crate) anchor: Anchor,
     pub(crate) hard: Bound,
     pub(crate) amount: Amount,
     pub(crate) actual: Actual,
@@ -77,10 +90,28 @@ impl ChargeTable {
     }
 }
 
+impl ChargeTable {
+    /// What the ledger says of each quota: what was reserved, and what its counters are charged.
+    pub(crate) fn charged(&self, amounts: Option<&[Amount]>) -> Vec<Charged> {
+        let mut charges = Vec::with_capacity(self.metrics.len());
+        for item in 0..self.metrics.len() {
+            let of_item = |counter: &CounterRule| counter.item == item;
+            if let Some(place) = self.counters.iter().position(of_item) {
+                let counter = &self.counters[place];
+                let amount = amounts.map(|amounts| amounts[place]);
+                charges.push(record::charged(&counter.quota, counter.amount, amount));
+            }
+        }
+        charges
+    }
+}
+
 /// The charge tables of every rule, plan and tenant's plan, each made when it is first asked for,
 /// in the windows of the last request.
 #[derive(Debug)]
 pub(crate) struct Charges {
+    /// Tells them from those of other configurations.
+    id: u64,
     plans: usize,
     tables: Vec<OnceLock<ArcSwap<Windows>>>,
 }
@@ -89,7 +120,10 @@ impl Charges {
     pub(crate) fn new(config: &Config) -> Self {
         let plans = config.plans.len();
         let count = config.rules.len() * plans * (plans + 1);
+        // Only unique: nothing else is ordered by it.
+        static IDS: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
             plans,
             tables: std::iter::repeat_with(OnceLock::new).take(count).collect(),
         }
@@ -103,6 +137,9 @@ impl Charges {
         plans: &Resolved,
         now: UnixMillis,
     ) -> Arc<Windows> {
+        if let Some(own) = &plans.own {
+            return self.own_windows(config, rule, (plans, own), now);
+        }
         let column = plans.tenant.map_or(0, |plan| plan.0 + 1);
         let index = (rule * self.plans + plans.user.0) * (self.plans + 1) + column;
         let last = self.tables[index].get_or_init(|| {
@@ -117,170 +154,50 @@ impl Charges {
         last.store(Arc::clone(&windows));
         windows
     }
+
+    /// The same from tables that only these subjects have.
+    fn own_windows(
+        &self,
+        config: &Config,
+        rule: usize,
+        (plans, own): (&Resolved, &Holding),
+        now: UnixMillis,
+    ) -> Arc<Windows> {
+        own.with_tables(|tables| {
+            tables.retain(|table| table.charges >= self.id);
+            let is_it = |table: &&mut OwnTable| {
+                table.charges == self.id
+                    && table.rule == rule
+                    && (table.user, table.tenant) == (plans.user, plans.tenant)
+            };
+            if let Some(table) = tables.iter_mut().find(is_it) {
+                if !table.windows.contain(now) {
+                    let last = &table.windows;
+                    table.windows = Windows::at(now, Arc::clone(&last.table), Some(last)).into();
+                }
+                return Arc::clone(&table.windows);
+            }
+            let table = TableMaker::of(config, rule, plans).table();
+            let windows = Arc::new(Windows::at(now, Arc::new(table), None));
+            tables.push(OwnTable {
+                charges: self.id,
+                rule,
+                user: plans.user,
+                tenant: plans.tenant,
+                windows: Arc::clone(&windows),
+            });
+            windows
+        })
+    }
 }
 
-struct TableMaker<'a> {
-    config: &'a Config,
-    route: &'a str,
-    items: &'a [ChargeItem],
-    user: &'a Arc<Plan>,
-    tenant: Option<&'a Arc<Plan>>,
-}
-
-impl<'a> TableMaker<'a> {
-    fn of(config: &'a Config, rule: usize, plans: &Resolved) -> Self {
-        let rule = &config.rules[rule];
-        Self {
-            config,
-            route: &rule.patterns[0].path,
-            items: match &rule.action {
-                RuleAction::Charge(items) => items,
-                RuleAction::Exempt => &[],
-            },
-            user: &config.plans[plans.user.0],
-            tenant: plans.tenant.map(|plan| &config.plans[plan.0]),
-        }
-    }
-
-    fn table(&self) -> ChargeTable {
-        let mut counters = Vec::new();
-        for (index, item) in self.items.iter().enumerate() {
-            self.counters_of(index, item, &mut counters);
-        }
-        let metrics = self
-            .items
-            .iter()
-            .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
-            .collect();
-        ChargeTable { counters, metrics }
-    }
-
-    fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {
-        let before = counters.len();
-        let user_limits = self.user.limits_on(&item.quota, Scope::User);
-        for limit in user_limits.unwrap_or_default() {
-            counters.push(self.counter(index, item, Scope::User, limit.clone()));
-        }
-        if let Some(tenant) = self.tenant {
-            for limit in tenant
-                .limits_on(&item.quota, Scope::Tenant)
-                .unwrap_or_default()
-            {
-                counters.push(self.counter(index, item, Scope::Tenant, limit.clone()));
-            }
-        }
-        // What the tenant has does not include a quota in the user's own plan.
-        let is_listed = [Scope::User, Scope::Tenant]
-            .into_iter()
-            .any(|scope| self.user.limits_on(&item.quota, scope).is_some());
-        if counters.len() == before || !is_listed {
-            for limit in self.fallback_limits(&item.quota, is_listed) {
-                counters.push(self.counter(index, item, Scope::User, limit));
-            }
-        }
-    }
-
-    /// The limits on a quota that the user's plan does not limit.
-    fn fallback_limits(&self, quota: &QuotaName, is_listed: bool) -> Vec<Limit> {
-        let bound = match self.user.unlisted {
-            Unlisted::Deny if !is_listed => Bound::AtMost(Amount::ZERO),
-            _ => Bound::Unlimited,
-        };
-        let windows = self
-            .config
-            .windows
-            .get(quota)
-            .map_or([Window::Month].as_slice(), Vec::as_slice);
-        // What the plan does not include is counted once, in its longest window.
-        let from = match bound {
-            Bound::AtMost(_) => windows.len().saturating_sub(1),
-            Bound::Unlimited => 0,
-        };
-        windows[from..]
-            .iter()
-            .map(|window| Limit {
-                window: *window,
-                bound,
-                grace: Percent::default(),
-                warn_at: smallvec::SmallVec::new(),
-            })
-            .collect()
-    }
-
-    fn counter(&self, index: usize, item: &ChargeItem, scope: Scope, limit: Limit) -> CounterRule {
-        let plan = match scope {
-            Scope::User => self.user,
-            Scope::Tenant => self.tenant.unwrap_or(self.user),
-        };
-        let reserve = self.user.reserve.get(&item.quota).copied();
-        let reserve = reserve.unwrap_or(item.reserve);
-        let amount = item.max.map_or(reserve, |max| reserve.min(max));
-        CounterRule {
-            item: index,
-            quota: item.quota.clone(),
-            scope,
-            hard: limit.hard(),
-            amount,
-            actual: item.actual,
-            labels: self.labels(&item.quota, scope, plan, &limit),
-            plan: Arc::clone(plan),
-            limit,
-        }
-    }
-
-    fn labels(&self, quota: &QuotaName, scope: Scope, plan: &Plan, limit: &Limit) -> Labels {
-        let window = limit.window.to_string();
-        let mut policy = format!("{quota}-{window}");
-        if scope == Scope::Tenant {
-            policy.push_str("-tenant");
-        }
-        let known = self.config.quotas.iter().find(|known| known.name == *quota);
-        let responses = &self.config.responses;
-        let text = |text: fn(&QuotaConfig) -> &str| {
-            known.map_or_else(|| quota.as_str().to_owned(), |known| text(known).to_owned())
-        };
-        Labels {
-            title: text(|known| known.title.get("en")),
-            unit: text(|known| &known.unit_one),
-            unit_plural: text(|known| &known.unit_other),
-            headers: headers::x_quota(responses, (quota, scope, plan), limit),
-            ratelimit: headers::shows_ratelimit(responses, scope)
-                .then(|| {
-                    let unit = self.ratelimit_unit(quota, known);
-                    RateLimitItems::new(&policy, limit.hard(), unit.as_deref())
-                })
-                .flatten(),
-            policy,
-            window,
-        }
-    }
-
-    /// The `qu` of `RateLimit-Policy`.
-    ///
-    /// A quota of which every charge is exactly one counts requests, and needs no unit.
-    fn ratelimit_unit(&self, quota: &QuotaName, known: Option<&QuotaConfig>) -> Option<String> {
-        let counts_requests = self
-            .config
-            .rules
-            .iter()
-            .filter_map(|rule| match &rule.action {
-                RuleAction::Charge(items) => Some(items),
-                RuleAction::Exempt => None,
-            })
-            .flatten()
-            .filter(|item| item.quota == *quota)
-            .all(|item| item.reserve == Amount::ONE && item.actual == Actual::Reserved);
-        if counts_requests {
-            return None;
-        }
-        let unit = known.map_or(quota.as_str(), |known| &known.unit_one);
-        Some(
-            if unit == "byte" {
-                "content-bytes"
-            } else {
-                unit
-            }
-            .to_owned(),
-        )
-    }
+/// A charge table of one requester alone, in the windows of its last request.
+#[derive(Debug)]
+pub(crate) struct OwnTable {
+    /// Of which configuration.
+    charges: u64,
+    rule: usize,
+    user: PlanIndex,
+    tenant: Option<PlanIndex>,
+    windows: Arc<Windows>,
 }

@@ -20,10 +20,12 @@ mod pattern;
 mod secret;
 mod text;
 
+mod admin;
 mod charges;
 mod identity;
 mod jwt;
 mod later;
+mod ledger;
 mod limits;
 mod plan_text;
 mod plans;
@@ -32,6 +34,7 @@ mod responses;
 mod revision;
 mod routes;
 mod store;
+mod stored;
 mod windows;
 
 mod watch;
@@ -44,11 +47,13 @@ pub use settings::Config;
 #[cfg(any(test, feature = "jwt"))]
 pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
-    Actual, Anonymous, ChargeItem, IdentityConfig, IdentityFrom, Methods, OnFailure, PlanFrom,
+    Actual, Anonymous, ChargeItem, DenialRecords, IdentityConfig, IdentityFrom, LedgerConfig,
+    LedgerDurability, LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl,
     QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
     Unmatched,
 };
 pub(crate) use source::Source;
+pub(crate) use stored::{Rejected, merged};
 pub(crate) use watch::ConfigWatcher;
 
 impl Config {

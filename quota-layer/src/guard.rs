@@ -2,15 +2,25 @@
 
 use std::{mem, sync::Arc};
 
-use quota_store::{Amounts, Commit, Reservation, ReservationId, Reserve, Settled, StoreError};
+use quota_store::{
+    Amounts, Commit, Reservation, ReservationId, Reserve, Settled, StoreError, ledger::Attempt,
+};
 
-use crate::{settler::LiveKey, shared::Shared};
+use crate::{record::Committed, settler::LiveKey, shared::Shared};
 
 /// Settles a reservation, or hands that to the settler when it is dropped before.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shared: Arc<Shared>,
     stage: Stage,
+}
+
+/// What is charged, and what the ledger is to say of it.
+#[derive(Debug)]
+pub(crate) struct Charged {
+    pub(crate) amounts: Amounts,
+    /// `None` without a ledger.
+    pub(crate) attempt: Option<Arc<Attempt>>,
 }
 
 /// How far the reservation is.
@@ -65,22 +75,25 @@ impl Guard {
     /// # Cancel safety
     ///
     /// Dropped at any point, the units are charged all the same.
-    pub(crate) async fn commit(&mut self, amounts: Amounts) -> Result<Settled, StoreError> {
-        self.begin_commit(amounts);
+    pub(crate) async fn commit(&mut self, charge: Charged) -> Result<Committed, StoreError> {
+        self.begin_commit(charge);
         let Stage::Committing(commit, key) = &self.stage else {
-            return Ok(Settled::Already);
+            return Ok(Committed {
+                settled: Settled::Already,
+                recording: None,
+            });
         };
         let key = *key;
-        let settled = self.shared.store.commit(commit).await?;
+        let committed = self.shared.commit(commit).await?;
         // Committing => Over
         self.stage = Stage::Over;
         self.shared.settler.let_go(key);
-        Ok(settled)
+        Ok(committed)
     }
 
     /// Hands the charge to the settler, and waits only for a place in its queue.
-    pub(crate) async fn commit_later(&mut self, amounts: Amounts) {
-        self.begin_commit(amounts);
+    pub(crate) async fn commit_later(&mut self, charge: Charged) {
+        self.begin_commit(charge);
         if let Stage::Committing(commit, key) = &self.stage {
             let place = self.shared.settler.place_for_commit().await;
             place.take(commit.clone(), *key);
@@ -108,14 +121,14 @@ impl Guard {
         Ok(settled)
     }
 
-    fn begin_commit(&mut self, amounts: Amounts) {
+    fn begin_commit(&mut self, charge: Charged) {
         self.stage = match mem::replace(&mut self.stage, Stage::Over) {
             // Held => Committing
             Stage::Held(reservation, key) => {
                 let commit = Commit {
                     reservation,
-                    amounts,
-                    attempt: None,
+                    amounts: charge.amounts,
+                    attempt: charge.attempt,
                 };
                 Stage::Committing(commit, key)
             }

@@ -12,6 +12,10 @@ use crate::{
     status::{QuotaState, QuotaStatus, Snapshot, closest},
 };
 
+mod remarks;
+
+pub(crate) use self::remarks::Remarks;
+
 /// What a handler extracts to read its quota and to report actual amounts.
 ///
 /// The layer puts it into the extensions of every request on a charged route; with the feature
@@ -40,6 +44,8 @@ struct Reports {
     /// Sums by the place of the quota in the charge.
     sums: SmallVec<[(usize, Amount); 2]>,
     is_closed: bool,
+    /// For the ledger; made with the first one.
+    remarks: Option<Box<Remarks>>,
 }
 
 impl QuotaHandle {

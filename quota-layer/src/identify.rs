@@ -19,6 +19,7 @@ mod address;
 mod token;
 
 pub use address::ClientAddress;
+pub(crate) use address::client_ip;
 
 /// Finds out who makes a request.
 #[derive(Debug)]

@@ -28,15 +28,16 @@ pub struct QuotaLayer {
 }
 
 impl QuotaLayer {
-    /// Reads the configuration, connects to its store and starts to watch the file.
+    /// Reads the configuration, opens its ledger, connects to its store and starts to watch the
+    /// file.
     ///
     /// A store that can't be reached is no error: the layer says so and follows `on_failure` until
     /// it can. Must be called on a tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`StartError`] where the configuration is wrong, or where the store can be reached and must
-    /// not be used, such as a Redis that may evict counters.
+    /// [`StartError`] where the configuration is wrong, where the ledger can't be opened, or where
+    /// the store can be reached and must not be used, such as a Redis that may evict counters.
     pub async fn from_file(path: impl AsRef<Path>) -> Result<Self, StartError> {
         let path = path.as_ref();
         let config = Config::from_file(path)?;
@@ -57,8 +58,8 @@ impl QuotaLayer {
 
     /// Reads the file again and puts it in force.
     ///
-    /// Requests in flight keep what they began with, and nobody is refilled. `[store]` needs a
-    /// restart: a change of it is said in the log, and everything else takes effect.
+    /// Requests in flight keep what they began with, and nobody is refilled. `[store]` and
+    /// `[ledger]` need a restart: a change of them is said in the log, and everything else takes effect.
     ///
     /// # Errors
     ///
@@ -75,7 +76,8 @@ impl QuotaLayer {
         self.reloader.reload(&self.shared)
     }
 
-    /// Waits until everything that is being settled is settled, ten seconds at most.
+    /// Waits until everything that is being settled is settled, and then until the ledger has it
+    /// all; ten seconds at most for each.
     ///
     /// Call it after the server has ended: what is still reserved then is given back.
     ///
@@ -84,6 +86,9 @@ impl QuotaLayer {
     /// Dropped, the settling goes on as long as the runtime does.
     pub async fn shutdown(&self) {
         self.shared.settler.drain().await;
+        if let Some(records) = &self.shared.records {
+            records.drain().await;
+        }
     }
 
     /// The revision of the configuration in force.
@@ -96,6 +101,12 @@ impl QuotaLayer {
     #[must_use]
     pub fn administration(&self) -> Administration {
         Administration::new(Arc::clone(&self.shared))
+    }
+
+    /// The time on the clock of the counter store, which windows and the ledger's records follow.
+    #[must_use]
+    pub fn now(&self) -> quota_store::UnixMillis {
+        self.shared.store.now()
     }
 
     /// Asks whether the counter store can serve.

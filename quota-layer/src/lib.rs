@@ -20,6 +20,8 @@
 //! let config = Config::from_toml(r#"
 //!     [identity]
 //!     from = "application"
+//!     [ledger]
+//!     url = "none"
 //!     [quotas.messages]
 //!     [plans.free]
 //!     default = true
@@ -74,6 +76,8 @@
 //! let config = Config::from_toml(r#"
 //!     [identity]
 //!     from = "application"
+//!     [ledger]
+//!     url = "none"
 //!     [quotas.tokens]
 //!     unit = "token"
 //!     [plans.free]
@@ -125,6 +129,13 @@
 //! the store is never answered as a denial. A commit that is not acknowledged in time lets the
 //! answer leave, and is sent again until it is.
 //!
+//! # The ledger
+//!
+//! Every attempt that was charged, failed or refused is a record in `[ledger] url`, a SQLite file
+//! unless told otherwise. Counters in memory come back from it when the process starts again; for
+//! that an answer waits until its record is durable, unless its rule says
+//! `settle = "background"`. While the ledger is down requests go on, up to a stated backlog.
+//!
 //! # Features
 //!
 //! - `axum` (default): extracts [`QuotaHandle`], and lets rules follow the router's templates.
@@ -135,6 +146,8 @@
 //! - `redis`: `redis://` in `[store]`, for counters that several processes share. Adds the redis
 //!   client.
 //! - `redis-tls`: `rediss://` as well. Adds rustls to it.
+//! - `sqlite` (default): a ledger in a SQLite file. Compiles SQLite into the program.
+//! - `postgres`: a ledger in Postgres. Adds its client and rustls.
 
 pub mod administration;
 mod admit;
@@ -152,6 +165,7 @@ mod layer;
 mod logs;
 mod metrics;
 mod plans;
+mod record;
 mod refusal;
 mod reload;
 mod request;

@@ -165,7 +165,7 @@ impl Drop for Stopwatch<'_> {
     clippy::disallowed_methods,
     reason = "it only measures; no decision depends on it"
 )]
-fn monotonic_now() -> Instant {
+pub(crate) fn monotonic_now() -> Instant {
     Instant::now()
 }
 
@@ -182,6 +182,11 @@ pub(crate) fn report_ignored(reason: &'static str) {
 /// A settle that found its queue full; its units are free again when it expires.
 pub(crate) fn settle_dropped() {
     counter!("quota_settles_dropped_total").increment(1);
+}
+
+/// A charge that will never be in the ledger.
+pub(crate) fn record_dropped() {
+    counter!("quota_ledger_dropped_total").increment(1);
 }
 
 /// Requests that no rule names.
@@ -204,6 +209,11 @@ pub(crate) fn config_info(revision: &str) {
 /// A configuration that is in force no longer.
 pub(crate) fn config_gone(revision: &str) {
     gauge!("quota_config_info", "revision" => revision.to_owned()).set(0);
+}
+
+/// A look-up in the directory that its database did not answer.
+pub(crate) fn directory_failed() {
+    counter!("quota_directory_failures_total").increment(1);
 }
 
 /// A reload that kept the old configuration.

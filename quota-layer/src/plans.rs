@@ -3,13 +3,25 @@
 use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use quota_store::{KnownGeneration, PlanName, Requester};
+use quota_store::{
+    Generation, KnownGeneration, Periods, PlanName, Requester, Scope, Stale, UnixMillis,
+    ledger::{PlanAtTheTime, PlanSource},
+};
 
 use crate::{
     charge::PlanIndex,
     config::{Anonymous, Config, PlanFrom, UnknownPlan},
-    identity::QuotaIdentity,
     refusal::Refusal,
+};
+
+mod cached;
+mod holding;
+mod keeper;
+
+pub(crate) use self::{
+    cached::CachedDirectory,
+    holding::{Holding, billing_anchor},
+    keeper::{PlansKeeper, watch},
 };
 
 /// Knows which plans users and tenants were assigned.
@@ -56,73 +68,227 @@ impl Default for Assigned {
     }
 }
 
-/// The plans of one request.
+/// Where assignments are looked up.
+#[derive(Debug)]
+pub(crate) enum Assignments {
+    /// Nowhere: there are none.
+    Nowhere,
+    /// In a directory that the application brings, which knows no limits of single subjects.
+    Own(Arc<dyn PlanDirectory>),
+    /// In the database, through a cache.
+    Stored(CachedDirectory),
+}
+
+/// What was looked up.
 #[derive(Clone, Debug)]
-pub(crate) struct Resolved {
-    pub(crate) user: PlanIndex,
-    /// `None` where there is no tenant.
-    pub(crate) tenant: Option<PlanIndex>,
+pub(crate) struct Looked {
+    pub(crate) holding: Arc<Holding>,
     pub(crate) user_generation: KnownGeneration,
     pub(crate) tenant_generation: KnownGeneration,
 }
 
+impl Assignments {
+    /// What is known without waiting.
+    pub(crate) fn now(&self, requester: &Requester, now: UnixMillis) -> Option<Looked> {
+        match self {
+            Self::Nowhere => Some(Looked::nothing()),
+            Self::Own(_) => None,
+            Self::Stored(cached) => cached.get(requester, now),
+        }
+    }
+
+    /// What is known, as current as it has to be.
+    pub(crate) async fn look(
+        &self,
+        requester: &Requester,
+        now: UnixMillis,
+        lookup: Lookup,
+    ) -> Looked {
+        match self {
+            Self::Nowhere => Looked::nothing(),
+            Self::Own(directory) => Looked::of(directory.assigned(requester, lookup).await),
+            Self::Stored(cached) => {
+                if lookup == Lookup::Cached
+                    && let Some(looked) = cached.get(requester, now)
+                {
+                    return looked;
+                }
+                cached.load(requester, now).await
+            }
+        }
+    }
+}
+
+impl Looked {
+    /// That nothing is assigned, as far as anybody can know.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            holding: Holding::nothing(),
+            user_generation: KnownGeneration::Untracked,
+            tenant_generation: KnownGeneration::Untracked,
+        }
+    }
+
+    fn of(assigned: Assigned) -> Self {
+        Self {
+            holding: Arc::new(Holding::of_plans(assigned.user, assigned.tenant)),
+            user_generation: assigned.user_generation,
+            tenant_generation: assigned.tenant_generation,
+        }
+    }
+}
+
+/// The plans of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) user: PlanIndex,
+    /// Where the user's plan comes from.
+    pub(crate) source: PlanSource,
+    /// `None` where there is no tenant.
+    pub(crate) tenant: Option<PlanIndex>,
+    pub(crate) user_generation: KnownGeneration,
+    pub(crate) tenant_generation: KnownGeneration,
+    /// What the plans of the database are known to be.
+    pub(crate) plans_generation: KnownGeneration,
+    /// What holds for these subjects alone; `None` where nothing does.
+    pub(crate) own: Option<Arc<Holding>>,
+}
+
 /// Finds the plans of a requester, in the order that the configuration gives.
-pub(crate) async fn resolve(
+pub(crate) fn resolve(
     config: &Config,
-    directory: Option<&Arc<dyn PlanDirectory>>,
-    identity: &QuotaIdentity,
+    claim: Option<&str>,
     requester: &Requester,
-    lookup: Lookup,
+    looked: Looked,
 ) -> Result<Resolved, Refusal> {
-    let assigned = match directory {
-        Some(directory) => directory.assigned(requester, lookup).await,
-        None => Assigned::default(),
+    let holding = looked.holding;
+    let (user, source) = user_plan(config, claim, requester, &holding)?;
+    let tenant = requester.tenant.as_ref();
+    let tenant = tenant.map(|_| tenant_plan(config, &holding));
+    let follows_subscription = |plan: PlanIndex| {
+        config.plans[plan.0].periods == Periods::Subscription && holding.has_anchor()
     };
+    let has_own = !holding.is_plain()
+        || follows_subscription(user)
+        || tenant.is_some_and(follows_subscription);
     Ok(Resolved {
-        user: user_plan(config, identity, requester, &assigned)?,
-        tenant: requester
-            .tenant
-            .is_some()
-            .then(|| tenant_plan(config, &assigned)),
-        user_generation: assigned.user_generation,
-        tenant_generation: assigned.tenant_generation,
+        user,
+        source,
+        tenant,
+        user_generation: looked.user_generation,
+        tenant_generation: looked.tenant_generation,
+        plans_generation: KnownGeneration::Untracked,
+        own: has_own.then_some(holding),
     })
+}
+
+/// The same with the default plan, where the configuration gives a user no other one.
+pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Looked) -> Resolved {
+    let holding = looked.holding;
+    let tenant = requester.tenant.as_ref();
+    Resolved {
+        user: default_plan(config),
+        source: PlanSource::Default,
+        tenant: tenant.map(|_| tenant_plan(config, &holding)),
+        user_generation: looked.user_generation,
+        tenant_generation: looked.tenant_generation,
+        plans_generation: KnownGeneration::Untracked,
+        own: (!holding.is_plain()).then_some(holding),
+    }
+}
+
+impl Resolved {
+    /// The user's plan, as the ledger tells it.
+    pub(crate) fn at_the_time(&self, config: &Config) -> PlanAtTheTime {
+        PlanAtTheTime {
+            plan: config.plans[self.user.0].name.clone(),
+            source: self.source,
+        }
+    }
+
+    /// Goes on with what is known although the store knows of a later change, where the database
+    /// knows none: it was put back to an older state, and asking again would not help.
+    pub(crate) fn accept_older(&mut self, floor: &Floor) {
+        for (known, floor) in [
+            (&mut self.user_generation, floor.user),
+            (&mut self.tenant_generation, floor.tenant),
+        ] {
+            if let KnownGeneration::Fresh(loaded) = known
+                && floor.is_some_and(|floor| *loaded < floor)
+            {
+                tracing::error!(
+                    target: "quota::plan",
+                    "the counter store knows of changes to plans or limits that the database does \
+                     not have; what the database says goes on"
+                );
+                *known = KnownGeneration::Untracked;
+            }
+        }
+    }
+}
+
+/// What the store is known to know of a requester.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Floor {
+    user: Option<Generation>,
+    tenant: Option<Generation>,
+}
+
+impl Floor {
+    /// Takes what the store answered.
+    pub(crate) fn note(&mut self, stale: &Stale) {
+        if let Stale::Plan { scope, current } = stale {
+            let known = match scope {
+                Scope::User => &mut self.user,
+                Scope::Tenant => &mut self.tenant,
+            };
+            *known = (*known).max(*current);
+        }
+    }
 }
 
 fn user_plan(
     config: &Config,
-    identity: &QuotaIdentity,
+    claim: Option<&str>,
     requester: &Requester,
-    assigned: &Assigned,
-) -> Result<PlanIndex, Refusal> {
+    holding: &Holding,
+) -> Result<(PlanIndex, PlanSource), Refusal> {
     // Nothing but the configuration says which plan clients without a token have.
     if let Anonymous::Plan(plan) = &config.identity.anonymous
         && requester.user.is_anonymous()
         && let Some(index) = find(config, plan.as_str())
     {
-        return Ok(index);
+        return Ok((index, PlanSource::Anonymous));
     }
     for from in &config.identity.plan_from {
-        let name = match from {
-            PlanFrom::Assignment => assigned.user.as_ref().or(assigned.tenant.as_ref()),
-            PlanFrom::Claim => {
-                let Some(claim) = identity.plan() else {
-                    continue;
-                };
-                return claimed_plan(config, claim);
+        match (from, claim, holding.plan()) {
+            (PlanFrom::Assignment, _, Some(name)) => {
+                return Ok(assigned_plan(config, name.as_str()));
             }
-            PlanFrom::Default => Some(&config.default_plan.name),
-        };
-        if let Some(index) = name.and_then(|name| find(config, name.as_str())) {
-            return Ok(index);
+            (PlanFrom::Claim, Some(claim), _) => return claimed_plan(config, claim),
+            (PlanFrom::Default, ..) => return Ok((default_plan(config), PlanSource::Default)),
+            (PlanFrom::Assignment, _, None) | (PlanFrom::Claim, None, _) => {}
         }
     }
     Err(Refusal::UnknownPlan)
 }
 
-fn claimed_plan(config: &Config, claim: &str) -> Result<PlanIndex, Refusal> {
+/// Who was assigned a plan that is gone has the default plan.
+fn assigned_plan(config: &Config, name: &str) -> (PlanIndex, PlanSource) {
+    if let Some(index) = find(config, name) {
+        return (index, PlanSource::Assignment);
+    }
+    tracing::warn!(
+        target: "quota::plan",
+        plan = name,
+        "the plan that was assigned does not exist any more; the default plan is used instead"
+    );
+    (default_plan(config), PlanSource::Default)
+}
+
+fn claimed_plan(config: &Config, claim: &str) -> Result<(PlanIndex, PlanSource), Refusal> {
     if let Some(index) = find(config, claim) {
-        return Ok(index);
+        return Ok((index, PlanSource::Claim));
     }
     match config.identity.unknown_plan {
         UnknownPlan::Deny => Err(Refusal::UnknownPlan),
@@ -131,16 +297,15 @@ fn claimed_plan(config: &Config, claim: &str) -> Result<PlanIndex, Refusal> {
                 target: "quota::plan",
                 "a token names a plan that does not exist; the default plan is used instead"
             );
-            Ok(default_plan(config))
+            Ok((default_plan(config), PlanSource::Default))
         }
     }
 }
 
 /// The tenant's assignment, else the default plan; never what a user claims.
-fn tenant_plan(config: &Config, assigned: &Assigned) -> PlanIndex {
+pub(crate) fn tenant_plan(config: &Config, holding: &Holding) -> PlanIndex {
+    let assigned = holding.tenant.plan();
     assigned
-        .tenant
-        .as_ref()
         .and_then(|name| find(config, name.as_str()))
         .unwrap_or_else(|| default_plan(config))
 }
@@ -150,7 +315,7 @@ fn default_plan(config: &Config) -> PlanIndex {
         .expect("the configuration checked that the default plan is one of its plans")
 }
 
-fn find(config: &Config, name: &str) -> Option<PlanIndex> {
+pub(crate) fn find(config: &Config, name: &str) -> Option<PlanIndex> {
     config
         .plans
         .iter()

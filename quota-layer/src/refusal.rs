@@ -172,6 +172,11 @@ impl Denial {
         }
     }
 
+    /// The counter that denied; `None` where none did.
+    pub(crate) fn violation(&self) -> Option<CounterView<'_>> {
+        self.violations().next()
+    }
+
     fn violations(&self) -> impl Iterator<Item = CounterView<'_>> {
         let misfits = match &self.why {
             Why::Counters(misfits) => misfits.as_slice(),
@@ -272,7 +277,7 @@ impl Refusal {
         }
     }
 
-    fn status(&self, responses: &ResponsesConfig) -> StatusCode {
+    pub(crate) fn status(&self, responses: &ResponsesConfig) -> StatusCode {
         match self {
             // Too many at once is over when one of them ends: that is never a matter of payment.
             Self::Denied(denial) if matches!(denial.why, Why::InFlight { .. }) => {

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use quota_store::Clock;
@@ -49,9 +49,6 @@ struct Source {
     clock: Arc<dyn Clock>,
     /// The watcher calls from a thread of its own.
     runtime: Handle,
-    /// One reload at a time, so that an older file never replaces a newer one. Never held across
-    /// an await.
-    turn: Mutex<()>,
 }
 
 impl Reloader {
@@ -71,7 +68,6 @@ impl Reloader {
             path,
             clock,
             runtime: Handle::current(),
-            turn: Mutex::default(),
         });
         let watcher = watch(shared, &source)?;
         Ok(Self {
@@ -104,9 +100,14 @@ fn watch(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<ConfigWatcher, St
 
 impl Source {
     fn reload(&self, shared: &Shared) -> Result<(), ReloadError> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = self.try_reload(shared);
         drop(turn);
+        let failure = reloaded.as_ref().err().map(ToString::to_string);
+        *shared
+            .reload_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failure;
         if let Err(error) = &reloaded {
             metrics::reload_failed();
             tracing::error!(
@@ -119,31 +120,40 @@ impl Source {
 
     fn try_reload(&self, shared: &Shared) -> Result<(), ReloadError> {
         let mut config = Config::from_file(&self.path)?;
-        let before = shared.runtime.load();
-        if config.store != before.config.store {
+        let running = shared.runtime.load();
+        let before = &running.file;
+        let fixed = [
+            ("[store]", config.store != before.store),
+            ("[ledger]", config.ledger != before.ledger),
+            ("[admin]", config.admin != before.admin),
+        ];
+        for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(
                 target: "quota::config",
-                "[store] changed: restart the process for that; everything else takes effect now"
+                "{section} changed: restart the process for that; everything else takes effect now"
             );
-            config = config.with_store(before.config.store.clone());
         }
-        if config.revision() == before.config.revision() {
+        if fixed.iter().any(|(_, changed)| *changed) {
+            config = config.with_fixed_sections_of(before);
+        }
+        if config.revision() == before.revision() {
             tracing::debug!(target: "quota::config", "the configuration is the same as before");
             return Ok(());
         }
         for warning in config.warnings() {
             tracing::warn!(target: "quota::config", "{warning}");
         }
-        let identifier = self.identifier(&config, &before)?;
-        let revision = config.revision().to_owned();
-        shared.replace_runtime(config, identifier);
+        let identifier = self.identifier(&config, &running)?;
+        shared.replace_file(config, identifier);
+        let in_force = shared.runtime.load();
+        let revision = in_force.config.revision();
         tracing::info!(target: "quota::config", revision, "the configuration was reloaded");
         Ok(())
     }
 
     /// The one in force where its settings stay, with the keys and tokens that it knows.
     fn identifier(&self, config: &Config, before: &Runtime) -> Result<Arc<Identifier>, StartError> {
-        let (new, old) = (&config.identity, &before.config.identity);
+        let (new, old) = (&config.identity, &before.file.identity);
         if new.from == old.from && new.max_id_bytes == old.max_id_bytes {
             return Ok(Arc::clone(&before.identifier));
         }

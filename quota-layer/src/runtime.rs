@@ -1,15 +1,19 @@
 //! One configuration, made ready for requests.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::Method;
+use quota_store::directory::StoredPlans;
 
 use crate::{
     charge::Charges,
-    config::{Config, Methods, RuleAction, Unmatched},
+    config::{Config, Methods, Rejected, RuleAction, Unmatched, merged},
     identify::Identifier,
     metrics::{self, UnmatchedMetric},
     route::{Found, RouteTable, Target},
@@ -21,12 +25,21 @@ const MAX_WARNED: usize = 1_000;
 /// Everything that a reload replaces at once. A request keeps the one it began with.
 #[derive(Debug)]
 pub(crate) struct Runtime {
+    /// With the plans that the database keeps.
     pub(crate) config: Config,
+    /// Without them.
+    pub(crate) file: Arc<Config>,
+    /// The plans that the database keeps; `None` as long as they were not read.
+    pub(crate) stored: Option<Arc<StoredPlans>>,
     pub(crate) charges: Charges,
     pub(crate) identifier: Arc<Identifier>,
     routes: RouteTable,
     /// Held for a look-up, never across an await.
     warned: Mutex<HashSet<String>>,
+    /// By rule, whether a request matched it.
+    matched: Box<[AtomicBool]>,
+    /// Templates of the router that no rule names. Held for a look-up, never across an await.
+    unruled: Mutex<BTreeSet<String>>,
     unmatched: UnmatchedMetric,
 }
 
@@ -35,6 +48,8 @@ pub(crate) struct Runtime {
 pub(crate) enum Ruling {
     /// It passes, uncounted.
     Pass,
+    /// It passes as well; no rule names its route, which the log says now for the first time.
+    Warned,
     /// This rule charges it.
     Charge(usize),
     /// No rule names it, and such requests are denied.
@@ -44,7 +59,29 @@ pub(crate) enum Ruling {
 }
 
 impl Runtime {
-    pub(crate) fn new(config: Config, identifier: Arc<Identifier>) -> Self {
+    pub(crate) fn new(
+        file: Config,
+        identifier: Arc<Identifier>,
+        stored: Option<Arc<StoredPlans>>,
+    ) -> Self {
+        Self::of(Arc::new(file), identifier, stored)
+    }
+
+    /// The same with other plans of the database.
+    pub(crate) fn with_plans(&self, stored: StoredPlans) -> Self {
+        let identifier = Arc::clone(&self.identifier);
+        Self::of(Arc::clone(&self.file), identifier, Some(stored.into()))
+    }
+
+    fn of(
+        file: Arc<Config>,
+        identifier: Arc<Identifier>,
+        stored: Option<Arc<StoredPlans>>,
+    ) -> Self {
+        let config = match &stored {
+            None => Config::clone(&file),
+            Some(stored) => with_stored_plans(&file, stored),
+        };
         let patterns = config.rules.iter().enumerate().flat_map(|(index, rule)| {
             rule.patterns
                 .iter()
@@ -56,13 +93,19 @@ impl Runtime {
             .map(|rule| matches!(rule.action, RuleAction::Charge(_)))
             .collect();
         let routes = RouteTable::new(patterns, charged);
+        let matched = config.rules.iter().map(|_| AtomicBool::new(false));
+        let matched = matched.collect();
         metrics::config_info(config.revision());
         Self {
             charges: Charges::new(&config),
             routes,
             identifier,
             config,
+            file,
+            stored,
             warned: Mutex::default(),
+            matched,
+            unruled: Mutex::default(),
             unmatched: UnmatchedMetric::default(),
         }
     }
@@ -70,6 +113,9 @@ impl Runtime {
     /// What becomes of a request, which the same layer may charge already further out.
     pub(crate) fn ruling(&self, target: Target<'_>, is_charged: impl FnOnce() -> bool) -> Ruling {
         let found = self.routes.find(target);
+        if let Found::Rule(rule) = found {
+            self.note_match(rule);
+        }
         match found {
             Found::Rule(rule) if self.config.rules[rule].action == RuleAction::Exempt => {
                 Ruling::Pass
@@ -82,20 +128,57 @@ impl Runtime {
         }
     }
 
+    /// Most requests only read what they would write.
+    fn note_match(&self, rule: usize) {
+        // Nothing follows from it but a list that people read.
+        if !self.matched[rule].load(Ordering::Relaxed) {
+            self.matched[rule].store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The rules that no request has matched.
+    pub(crate) fn unmatched_rules(&self) -> Vec<String> {
+        let rules = self.matched.iter().enumerate();
+        rules
+            .filter(|(_, matched)| !matched.load(Ordering::Relaxed))
+            .map(|(rule, _)| rule_name(&self.config, rule))
+            .collect()
+    }
+
+    /// The templates of the router that no rule names, as far as requests came for them.
+    pub(crate) fn unruled_routes(&self) -> Vec<String> {
+        let unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        unruled.iter().cloned().collect()
+    }
+
+    fn note_unruled(&self, template: &str) {
+        let mut unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        if unruled.len() < MAX_WARNED && !unruled.contains(template) {
+            unruled.insert(template.to_owned());
+        }
+    }
+
     fn unmatched(&self, target: Target<'_>) -> Ruling {
         self.unmatched.count();
+        if let Some(template) = target.template {
+            self.note_unruled(template);
+        }
         if self.config.unmatched == Unmatched::Deny {
             return Ruling::Unmatched;
         }
-        self.warn_once(target);
-        Ruling::Pass
+        if self.warn_once(target) {
+            Ruling::Warned
+        } else {
+            Ruling::Pass
+        }
     }
 
-    fn warn_once(&self, target: Target<'_>) {
+    /// Whether it warned now.
+    fn warn_once(&self, target: Target<'_>) -> bool {
         let route = target.template.unwrap_or(target.original_path());
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.contains(route) || warned.len() >= MAX_WARNED {
-            return;
+            return false;
         }
         warned.insert(route.to_owned());
         drop(warned);
@@ -106,7 +189,31 @@ impl Runtime {
             "no rule names this route, so it passes uncounted; name it in quota.toml, with a \
              charge or with `exempt = true`"
         );
+        true
     }
+}
+
+/// The configuration with the plans of the database; the log says which of them are left out.
+fn with_stored_plans(file: &Config, stored: &StoredPlans) -> Config {
+    let (config, rejected) = merged(file, stored);
+    for rejected in rejected {
+        let Rejected {
+            plan,
+            field,
+            problem,
+        } = rejected;
+        if file.file.has(&plan) {
+            tracing::warn!(target: "quota::config", %plan, "a plan of the database is not in force: {problem}");
+        } else {
+            tracing::error!(
+                target: "quota::config",
+                %plan,
+                field,
+                "a plan of the database can't be read, and who has it gets the default plan: {problem}"
+            );
+        }
+    }
+    config
 }
 
 /// The method and path of a rule, for messages.

@@ -17,9 +17,10 @@ use crate::{
     body::ResponseBody,
     future::{ResponseFuture, Turned},
     headers,
+    record::{Draft, Origin},
     refusal::{Form, Refusal},
     request,
-    runtime::{RequestRuntime, Ruling},
+    runtime::{RequestRuntime, Ruling, Runtime},
     shared::Shared,
 };
 
@@ -83,8 +84,13 @@ impl Course {
         let runtime = shared.runtime.load();
         let target = request::target(request);
         let is_charged = || request::is_charged_by(shared, request);
+        let generate = || ReservationId::generate(shared.store.now());
         let refusal = match runtime.ruling(target, is_charged) {
             Ruling::Pass => return Self::Pass,
+            Ruling::Warned => {
+                drop(unmatched(shared, &runtime, request, generate()));
+                return Self::Pass;
+            }
             Ruling::Charge(rule) => {
                 let runtime = Arc::clone(&runtime);
                 return Self::Charge { runtime, rule };
@@ -92,13 +98,37 @@ impl Course {
             Ruling::Unmatched => Refusal::Unmatched,
             Ruling::Misspelled => Refusal::Misspelled,
         };
+        let attempt = generate();
+        if let Some(draft) = unmatched(shared, &runtime, request, attempt) {
+            let status = refusal.status(&runtime.config.responses);
+            draft.refused(&refusal, status.as_u16());
+        }
         let refused = Refused {
-            attempt: ReservationId::generate(shared.store.now()),
+            attempt,
             refusal,
+            newer: None,
         };
         let runtime = Arc::clone(&runtime);
         Self::Refuse(Turned { refused, runtime })
     }
+}
+
+/// What the ledger is to say of a request that no rule names; it is noted when it is dropped.
+#[inline(never)]
+fn unmatched<ReqBody>(
+    shared: &Shared,
+    runtime: &Runtime,
+    request: &Request<ReqBody>,
+    attempt: ReservationId,
+) -> Option<Draft> {
+    let records = shared.records.as_ref()?;
+    let config = &runtime.config;
+    let origin = Origin::of(records, &config.identity, request);
+    let path = request::original_path(request.uri().path(), request.extensions());
+    let draft = Draft::new(records, attempt, shared.store.now())
+        .under(config.revision(), Some(&origin))
+        .unmatched(request.method(), path);
+    Some(draft)
 }
 
 impl<S> QuotaService<S> {
@@ -121,7 +151,12 @@ impl<S> QuotaService<S> {
             request.extensions(),
             request::host(&request),
         );
+        let origin = self.shared.records.as_ref().map(|records| {
+            let origin = Origin::of(records, &runtime.config.identity, &request);
+            Box::new(origin)
+        });
         let incoming = Incoming {
+            origin,
             shared: Arc::clone(&self.shared),
             runtime,
             rule,

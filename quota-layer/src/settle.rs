@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, Response, StatusCode};
-use quota_store::{Amounts, CounterValues, Settled, UnixMillis};
+use quota_store::{Amounts, CounterValues, Settled, UnixMillis, ledger::Attempt};
 
 use crate::{
     admit::{Admitted, Passage},
     config::Settle,
+    guard::Charged,
     handle::QuotaHandle,
     headers::{self, Told},
     logs,
     metrics::Outcome,
+    record::Draft,
     runtime::{RequestRuntime, rule_name},
     shared::Shared,
     status::{Snapshot, closest},
@@ -27,6 +29,8 @@ pub(crate) struct Charge {
     rule: usize,
     tally: Tally,
     passage: Passage,
+    /// Last, so that it is dropped when the handle is closed; `None` without a ledger.
+    draft: Option<Box<Draft>>,
 }
 
 /// How the handler ended.
@@ -68,12 +72,17 @@ impl Charge {
             Passage::LetThrough(_) => None,
         };
         let handle = QuotaHandle::new(admitted.identity, admitted.snapshot);
+        let mut draft = admitted.draft;
+        if let Some(draft) = &mut draft {
+            draft.runs(handle.clone());
+        }
         Self {
             shared,
             runtime,
             rule,
             tally: Tally::new(handle, outcome),
             passage: admitted.passage,
+            draft,
         }
     }
 
@@ -85,7 +94,8 @@ impl Charge {
     ///
     /// It is not measured: reading clocks would be a good part of what it takes.
     pub(crate) fn settle_now(&mut self, ending: Ending) -> Option<Tell> {
-        if self.shared.store.never_waits() {
+        let settle = self.runtime.config.settle(self.rule);
+        if self.shared.settles_at_once(settle) {
             self.settle(ending).now_or_never()
         } else {
             None
@@ -106,6 +116,9 @@ impl Charge {
         };
         // Nothing that is reported from here on is charged.
         let amounts = self.tally.close();
+        if let Some(draft) = &mut self.draft {
+            draft.ended(ending);
+        }
         let values = if is_success {
             self.commit(amounts).await
         } else {
@@ -125,6 +138,10 @@ impl Charge {
     }
 
     async fn commit(&mut self, amounts: Amounts) -> CounterValues {
+        let charged = Charged {
+            attempt: self.attempt(&amounts),
+            amounts: Amounts::from_slice(&amounts),
+        };
         let guard = match &mut self.passage {
             Passage::Held(guard) => guard,
             Passage::LetThrough(through) => {
@@ -139,12 +156,15 @@ impl Charge {
         self.tally.charged(Outcome::Committed, &amounts);
         let settled = match self.runtime.config.settle(self.rule) {
             Settle::Background => {
-                guard.commit_later(Amounts::from_slice(&amounts)).await;
+                guard.commit_later(charged).await;
                 None
             }
             // What is not acknowledged is sent again by the settler until it is.
-            Settle::BeforeResponse => guard.commit(Amounts::from_slice(&amounts)).await.ok(),
+            Settle::BeforeResponse => guard.commit(charged).await.ok(),
         };
+        let (settled, recording) = settled
+            .map(|committed| (committed.settled, committed.recording))
+            .unzip();
         let values = match settled {
             Some(Settled::Done(values)) => values,
             Some(Settled::Late(values)) => {
@@ -155,7 +175,8 @@ impl Charge {
                 self.tally.charged(Outcome::Expired, &amounts);
                 tracing::error!(
                     target: "quota::commit",
-                    "a request ran for longer than the store remembers it, and was not charged"
+                    "a request ran for longer than the store remembers it, so its counters do not \
+                     have it; a ledger does, as late"
                 );
                 expected(self.tally.handle().snapshot(), None)
             }
@@ -166,6 +187,10 @@ impl Charge {
         if let Some(attempt) = attempt {
             let rule = || rule_name(&self.runtime.config, self.rule);
             logs::committed(attempt, rule, &amounts);
+        }
+        if let (Some(Some(recording)), Some(records)) = (recording, &self.shared.records) {
+            // Counters in memory come back from the ledger only.
+            records.wait(recording).await;
         }
         values
     }
@@ -192,6 +217,17 @@ impl Charge {
                 expected(self.tally.handle().snapshot(), None)
             }
         }
+    }
+
+    /// What the ledger is to say of a charge; `None` where nothing is held, or without a ledger.
+    fn attempt(&mut self, amounts: &Amounts) -> Option<Arc<Attempt>> {
+        if let Passage::LetThrough(_) = self.passage {
+            return None;
+        }
+        let table = self.tally.handle().snapshot().table();
+        let attempt = self.draft.take()?.charged(table.charged(Some(amounts)))?;
+        let records = self.shared.records.as_ref()?;
+        records.attempt(&self.shared.store, attempt)
     }
 
     /// Writes the headers of the response, in place of whatever the handler said there.

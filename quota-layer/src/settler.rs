@@ -17,7 +17,10 @@ use tokio::sync::{Notify, mpsc};
 
 pub(crate) use self::live::LiveKey;
 use self::live::LiveReservations;
-use crate::metrics::{self, LayerMetrics};
+use crate::{
+    metrics::{self, LayerMetrics},
+    record::{self, Records},
+};
 
 mod live;
 
@@ -66,6 +69,7 @@ pub(crate) struct Settler {
 #[derive(Debug)]
 struct Tracked {
     store: Arc<GuardedStore>,
+    records: Option<Arc<Records>>,
     live: LiveReservations,
     /// Jobs that are queued or under way.
     pending: AtomicUsize,
@@ -79,6 +83,7 @@ impl Settler {
     /// Starts the worker and the renewals on the present tokio runtime.
     pub(crate) fn start(
         store: Arc<GuardedStore>,
+        records: Option<Arc<Records>>,
         ttl: Duration,
         max_reservation: Duration,
         metrics: Arc<LayerMetrics>,
@@ -88,6 +93,7 @@ impl Settler {
         metrics.unacknowledged(0);
         let tracked = Arc::new(Tracked {
             store,
+            records,
             live: LiveReservations::new(max_reservation),
             pending: AtomicUsize::new(0),
             commits: AtomicUsize::new(0),
@@ -278,10 +284,12 @@ impl Tracked {
 
     async fn try_settle(&self, job: &Job) -> Result<(), StoreError> {
         match job {
-            Job::Commit(commit, _) => self.store.commit(commit).await,
-            Job::Release(reservation) => self.store.release(reservation).await,
-            Job::Abort(request) => self.store.abort(request).await,
+            Job::Commit(commit, _) => {
+                let records = self.records.as_deref();
+                record::commit(&self.store, records, commit).await.map(drop)
+            }
+            Job::Release(reservation) => self.store.release(reservation).await.map(drop),
+            Job::Abort(request) => self.store.abort(request).await.map(drop),
         }
-        .map(drop)
     }
 }

@@ -145,7 +145,7 @@ pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};
 pub use error::{StoreError, StoreErrorKind};
 pub use limit::{Bound, Limit, Percent, QuotaLimits};
 pub use name::{InvalidName, PlanName, QuotaName};
-pub use plan::{Plan, PlanDisplay, Price, Text, Unlisted, Visible};
+pub use plan::{Availability, Periods, Plan, PlanDisplay, Price, Text, Unlisted, Visible};
 pub use reservation::{
     Amounts, Commit, Correction, CounterKey, CounterValue, CounterValues, Epoch, Generation, Hold,
     Holds, KnownGeneration, Orphans, Reservation, ReservationId, Reserve, Sends,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use crate::{Amount, Limit, PlanName, QuotaLimits, QuotaName, Scope};
+use crate::{Amount, Limit, Orphans, PlanName, QuotaLimits, QuotaName, Scope};
 
 /// A named set of limits (a tier, a profile).
 #[derive(Clone, Debug)]
@@ -21,6 +21,14 @@ pub struct Plan {
     pub unlisted: Unlisted,
     /// Whose calendar the windows follow.
     pub timezone: TimeZone,
+    /// Where weeks, months, years and durations begin.
+    pub periods: Periods,
+    /// What becomes of the units of a process that died; `None` for what the store says.
+    pub orphans: Option<Orphans>,
+    /// What it offers besides quotas.
+    pub features: Vec<String>,
+    /// Whether it can be had by those who do not have it yet.
+    pub availability: Availability,
     /// What people are shown.
     pub display: PlanDisplay,
 }
@@ -33,6 +41,26 @@ pub enum Unlisted {
     Deny,
     /// It is counted and never denied.
     Unlimited,
+}
+
+/// Where the windows of a plan begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Periods {
+    /// With the calendar.
+    #[default]
+    Calendar,
+    /// With the subject's billing day.
+    Subscription,
+}
+
+/// Whether a plan can be had by those who do not have it yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Availability {
+    /// It is offered, and can be assigned.
+    #[default]
+    Enabled,
+    /// It is not offered and not assigned any more; who has it keeps it.
+    Disabled,
 }
 
 /// What people are shown of a plan; nothing of it changes what is counted.

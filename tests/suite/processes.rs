@@ -41,6 +41,7 @@ impl Cluster {
         let text = format!(
             "{}\n[store]\nurl = \"redis://{}\"\nprefix = \"{prefix}\"\ntimeout = \"900ms\"\n\
              reservation_ttl = \"{ttl}\"\nmax_in_flight = 100000\n\
+             [ledger]\nurl = \"none\"\n\
              [quotas.demo_calls]\nunit = \"call\"\n\
              [plans.free]\ndefault = true\nlimits.demo_calls = \"{limit}/lifetime\"\n\
              [[routes]]\nmatch = \"* /demo/status/{{code}}\"\ncharge = {{ demo_calls = 1 }}\n",

@@ -48,15 +48,18 @@ pub fn identity() -> String {
     )
 }
 
-/// A configuration, with [`identity`] in it unless it says itself how users are known.
+/// A configuration, with [`identity`] in it unless it says itself how users are known, and without
+/// a ledger unless it names one.
 #[must_use]
 pub fn config(toml: &str) -> Config {
     let says_itself = ["[identity.jwt]", "from = \"application\""];
-    let text = if says_itself.iter().any(|words| toml.contains(words)) {
-        toml.to_owned()
-    } else {
-        format!("{toml}\n{}", identity())
-    };
+    let mut text = toml.to_owned();
+    if !says_itself.iter().any(|words| toml.contains(words)) {
+        text = format!("{text}\n{}", identity());
+    }
+    if !toml.contains("[ledger]") {
+        text.push_str("\n[ledger]\nurl = \"none\"\n");
+    }
     Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use quota_store::{Anchor, CounterKey, Hold, Holds, UnixMillis, WindowSpan};
+use quota_store::{CounterKey, Hold, Holds, UnixMillis, WindowSpan};
 
 use super::{ChargeTable, CounterRule};
 use crate::headers;
@@ -29,11 +29,11 @@ pub(crate) struct OpenWindow {
 impl Windows {
     /// The windows at `now`. Keys of `last` that are still right are kept: stores find counters
     /// by the address of their key.
-    pub(super) fn at(now: UnixMillis, table: Arc<ChargeTable>, last: Option<&Self>) -> Self {
+    pub(crate) fn at(now: UnixMillis, table: Arc<ChargeTable>, last: Option<&Self>) -> Self {
         let counters = table.counters.as_slice();
         let span = |counter: &CounterRule| {
             let window = counter.limit.window;
-            window.span_at(now, &counter.plan.timezone, Anchor::Calendar)
+            window.span_at(now, &counter.timezone, counter.anchor)
         };
         let spans: Vec<WindowSpan> = counters.iter().map(span).collect();
         let policies = headers::policies(counters.iter().zip(&spans));

@@ -113,7 +113,7 @@ impl ConfigError {
         } = finding;
         let title = Level::ERROR.primary_title(problem.message.as_str());
         let group = match &place {
-            Place::Whole => title.element(Origin::path(name)),
+            Place::Whole | Place::Body(_) => title.element(Origin::path(name)),
             Place::Variable(variable) => {
                 title.element(Origin::path(format!("environment variable {variable}")))
             }
@@ -133,11 +133,11 @@ impl ConfigError {
         let rendered = Renderer::plain().render(&[group]);
         let position = match &place {
             Place::File(span) => Some(Position::of(text, span)),
-            Place::Whole | Place::Variable(_) => None,
+            Place::Whole | Place::Variable(_) | Place::Body(_) => None,
         };
         let variable = match place {
             Place::Variable(variable) => Some(variable),
-            Place::Whole | Place::File(_) => None,
+            Place::Whole | Place::File(_) | Place::Body(_) => None,
         };
         Self {
             message: problem.message,

@@ -96,12 +96,13 @@ impl Findings {
     }
 }
 
-/// Orders places as a reader meets them: the file as a whole, the file, the environment.
+/// Orders places as a reader meets them: the file as a whole, the file, the environment, a plan.
 pub(super) fn reading_order(place: &Place) -> (u8, usize, String) {
     match place {
         Place::Whole => (0, 0, String::new()),
         Place::File(Range { start, .. }) => (1, *start, String::new()),
         Place::Variable(name) => (2, 0, name.clone()),
+        Place::Body(path) => (3, 0, path.clone()),
     }
 }
 

@@ -9,18 +9,6 @@ use super::{
 /// Takes them from the top level.
 pub(super) fn read(root: &mut Keys<'_>, findings: &mut Findings) {
     root.later("enforcement", Some("\"on\""), findings);
-    ledger(root, findings);
-    section(
-        root,
-        "admin",
-        &[
-            ("tokens", "[]"),
-            ("tenant_tokens", "{}"),
-            ("read_only_tokens", "[]"),
-            ("roles", "[]"),
-        ],
-        findings,
-    );
     section(
         root,
         "tags",
@@ -46,34 +34,6 @@ fn section(
     let Some(mut keys) = root.take(name).and_then(|item| item.table(findings)) else {
         return;
     };
-    for (key, default) in defaults {
-        keys.later(key, Some(default), findings);
-    }
-    keys.finish(findings);
-}
-
-fn ledger(root: &mut Keys<'_>, findings: &mut Findings) {
-    let Some(item) = root.take("ledger") else {
-        return;
-    };
-    let Some(mut keys) = item.table(findings) else {
-        return;
-    };
-    if keys.take("url").is_none() {
-        let hint = "leave it out, or write url = \"none\": counters are in the store only";
-        not_supported(&item, hint, findings);
-    }
-    let defaults = [
-        ("url", "\"none\""),
-        ("durability", "\"process\""),
-        ("record", "\"each\""),
-        ("denials", "\"sampled\""),
-        ("retention", "\"400d\""),
-        ("backlog", "1000000"),
-        ("on_backlog_full", "\"deny\""),
-        ("client_ip", "false"),
-        ("user_agent", "false"),
-    ];
     for (key, default) in defaults {
         keys.later(key, Some(default), findings);
     }

@@ -1,14 +1,17 @@
 //! From a text to a configuration, with everything that is wrong with it.
 
+use std::sync::Arc;
+
 use quota_store::{PlanName, QuotaName};
 use toml::de::DeTable;
 
 use super::{
+    admin,
     charges::NamedCharges,
     environment,
     errors::{ConfigErrors, Position},
     findings::Findings,
-    identity, later,
+    identity, later, ledger,
     mask::Masked,
     names::Names,
     node::{Origin, Place, Table},
@@ -22,6 +25,7 @@ use super::{
     settings::{Config, Unmatched},
     source::Source,
     store,
+    stored::FilePlans,
 };
 
 /// Reads, checks and resolves.
@@ -71,7 +75,7 @@ fn warnings(findings: &Findings, name: &str, masked: &Masked) -> Vec<String> {
     warnings
         .into_iter()
         .map(|(place, message)| match place {
-            Place::Whole => format!("{name}: {message}"),
+            Place::Whole | Place::Body(_) => format!("{name}: {message}"),
             Place::Variable(variable) => format!("environment variable {variable}: {message}"),
             Place::File(span) => {
                 let Position { line, column } = Position::of(masked, span);
@@ -100,13 +104,14 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
     let plan_names = Names::<PlanName>::declared("plan", plan_section.as_ref(), findings);
     let identity = identity::read(&mut root, &plan_names, source, findings);
     let store = store::read(&mut root, source, findings);
+    let ledger = ledger::read(&mut root, source, findings);
     let responses = responses::read(&mut root, source, findings);
+    let admin = admin::read(&mut root, source, findings);
     later::read(&mut root, findings);
     let quotas = quotas::read(quota_section.as_ref(), findings);
     let names = PlanNamesAndQuotas {
         plans: &plan_names,
         quotas: &quota_names,
-        orphans: store.orphans,
     };
     let written = plan_text::read(plan_section.as_ref(), &names, findings);
     let surroundings = Surroundings {
@@ -114,6 +119,7 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
         place: plans_place,
     };
     let plans = plans::resolve(&written, &surroundings, findings);
+    let file = FilePlans::new(plan_section.as_ref(), &quota_names);
     let charges = NamedCharges::read(charge_section.as_ref(), &quota_names, findings);
     let defaults = Defaults {
         quotas: &quota_names,
@@ -126,11 +132,14 @@ fn read(document: &Table, source: &Source, findings: &mut Findings) -> Option<Co
         unmatched,
         identity: identity?,
         store,
+        ledger,
         responses,
+        admin,
         quotas,
         plans: plans.all,
         default_plan: plans.default?,
         windows: plans.windows,
+        file: Arc::new(file),
         rules,
         warnings: Vec::new(),
         revision: String::new(),

@@ -30,6 +30,7 @@ impl Masked {
     /// Masks by the document, or by the look of the text where it cannot be parsed.
     pub(super) fn new(text: &str, document: Option<&Table>) -> Self {
         let mut ranges = user_info(text);
+        ranges.extend(passwords_in_queries(text));
         match document {
             Some(document) => {
                 secrets_in(document, "", &mut ranges);
@@ -184,6 +185,24 @@ fn user_info_in(node: &Node, text: &str, ranges: &mut Vec<Range<usize>>) {
         }
         _ => {}
     }
+}
+
+/// The passwords in the queries of everything that looks like a URL.
+fn passwords_in_queries(text: &str) -> Vec<Range<usize>> {
+    const KEY: &str = "password=";
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    text.match_indices(KEY)
+        .filter(|(at, _)| {
+            let before = &text[..*at];
+            let begin = before.rfind(is_end).map_or(0, |end| end + 1);
+            before[begin..].contains("://") && before.ends_with(['?', '&'])
+        })
+        .map(|(at, _)| {
+            let start = at + KEY.len();
+            let end = text[start..].find(|c: char| is_end(c) || c == '&');
+            start..end.map_or(text.len(), |length| start + length)
+        })
+        .collect()
 }
 
 /// The part before `@` in everything that looks like a URL.

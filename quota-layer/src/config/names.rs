@@ -9,6 +9,7 @@ use super::{
 };
 
 /// The quotas or the plans there are.
+#[derive(Clone)]
 pub(super) struct Names<N> {
     /// What they name.
     what: &'static str,
@@ -38,6 +39,11 @@ where
                 ),
             }
         }
+        Self { what, known }
+    }
+
+    /// Takes names that were checked.
+    pub(super) const fn given(what: &'static str, known: Vec<N>) -> Self {
         Self { what, known }
     }
 

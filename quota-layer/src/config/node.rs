@@ -16,6 +16,8 @@ pub(super) enum Place {
     File(Range<usize>),
     /// The environment variable of that name.
     Variable(String),
+    /// Under that path of keys in a plan that the database keeps.
+    Body(String),
 }
 
 /// A value and its place.
@@ -93,6 +95,45 @@ impl Node {
             ),
             DeValue::Table(table) => Value::Table(Table::from_toml(table, origin)),
         };
+        Self { place, value }
+    }
+
+    /// A value of a plan that the database keeps, at that path of keys.
+    pub(super) fn from_json(value: &serde_json::Value, path: &str) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            // What has no value says as much as what is left out.
+            Json::Null => Value::Table(Table::default()),
+            Json::Bool(boolean) => Value::Boolean(*boolean),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(integer), _) => Value::Integer(integer.into()),
+                (None, Some(integer)) => Value::Integer(integer.into()),
+                (None, None) => Value::Float(number.to_string()),
+            },
+            Json::String(text) => Value::String(text.clone()),
+            Json::Array(items) => {
+                let items = items.iter();
+                Value::List(items.map(|item| Self::from_json(item, path)).collect())
+            }
+            Json::Object(object) => {
+                let given = object.iter().filter(|(_, value)| !value.is_null());
+                let entries = given.map(|(key, value)| {
+                    let path = match path {
+                        "" => key.clone(),
+                        _ => format!("{path}.{key}"),
+                    };
+                    Entry {
+                        key: key.clone(),
+                        node: Self::from_json(value, &path),
+                        key_place: Place::Body(path),
+                    }
+                });
+                Value::Table(Table {
+                    entries: entries.collect(),
+                })
+            }
+        };
+        let place = Place::Body(path.to_owned());
         Self { place, value }
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use quota_store::{
-    Amount, Orphans, Percent, PlanDisplay, PlanName, Price, QuotaName, Unlisted, Visible,
+    Amount, Availability, Orphans, Percent, Periods, PlanDisplay, PlanName, Price, QuotaName,
+    Unlisted, Visible,
 };
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     names::Names,
     node::{Place, Value},
     reader::{Item, Keys},
-    text,
+    store, text,
 };
 
 /// A plan without what it inherits.
@@ -30,15 +31,32 @@ pub(super) struct WrittenPlan {
     pub(super) warn_at: Option<Vec<Percent>>,
     pub(super) timezone: Option<TimeZone>,
     pub(super) unlisted: Option<Unlisted>,
+    pub(super) standing: WrittenStanding,
     pub(super) display: PlanDisplay,
+}
+
+/// What a plan says besides its limits; nothing but the features is inherited.
+pub(super) struct WrittenStanding {
+    pub(super) periods: Periods,
+    pub(super) orphans: Option<Orphans>,
+    pub(super) features: Option<Vec<String>>,
+    /// With the place where it says that it is disabled.
+    pub(super) disabled: Option<Place>,
+}
+
+impl WrittenStanding {
+    pub(super) const fn availability(&self) -> Availability {
+        match self.disabled {
+            Some(_) => Availability::Disabled,
+            None => Availability::Enabled,
+        }
+    }
 }
 
 /// What plans refer to.
 pub(super) struct PlanNamesAndQuotas<'a> {
     pub(super) plans: &'a Names<PlanName>,
     pub(super) quotas: &'a Names<QuotaName>,
-    /// The store's, which a plan may repeat.
-    pub(super) orphans: Orphans,
 }
 
 /// Reads every plan whose name is one.
@@ -66,7 +84,7 @@ fn read_plan(
     known: &PlanNamesAndQuotas<'_>,
     findings: &mut Findings,
 ) -> Option<WrittenPlan> {
-    refuse_later(keys, known.orphans, findings);
+    keys.later("rates", Some("{}"), findings);
     let default = keys
         .take("default")
         .and_then(|item| item.boolean(findings)?.then(|| item.key_place.clone()));
@@ -96,6 +114,7 @@ fn read_plan(
         let words = [("deny", Unlisted::Deny), ("unlimited", Unlisted::Unlimited)];
         item.choice(&words, findings)
     });
+    let standing = standing(keys, findings);
     let display = display(keys, findings);
     Some(WrittenPlan {
         name: name?,
@@ -108,20 +127,54 @@ fn read_plan(
         warn_at,
         timezone,
         unlisted,
+        standing,
         display,
     })
 }
 
-fn refuse_later(keys: &mut Keys<'_>, orphans: Orphans, findings: &mut Findings) {
-    keys.later("enabled", Some("true"), findings);
-    keys.later("features", Some("[]"), findings);
-    keys.later("anchor", Some("\"calendar\""), findings);
-    keys.later("rates", Some("{}"), findings);
-    let of_the_store = match orphans {
-        Orphans::Release => "\"release\"",
-        Orphans::Charge => "\"charge\"",
-    };
-    keys.later("orphans", Some(of_the_store), findings);
+fn standing(keys: &mut Keys<'_>, findings: &mut Findings) -> WrittenStanding {
+    WrittenStanding {
+        periods: keys
+            .take("anchor")
+            .and_then(|item| {
+                let words = [
+                    ("calendar", Periods::Calendar),
+                    ("subscription", Periods::Subscription),
+                ];
+                item.choice(&words, findings)
+            })
+            .unwrap_or_default(),
+        orphans: keys
+            .take("orphans")
+            .and_then(|item| store::orphans(&item, findings)),
+        features: keys
+            .take("features")
+            .and_then(|item| features(&item, findings)),
+        disabled: keys.take("enabled").and_then(|item| {
+            let enabled = item.boolean(findings)?;
+            (!enabled).then(|| item.key_place.clone())
+        }),
+    }
+}
+
+fn features(item: &Item<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    const EXAMPLE: &str = "[\"document_sourcing\"]";
+    let mut features: Vec<String> = Vec::new();
+    for entry in item.list(EXAMPLE, findings)? {
+        let Some(feature) = entry.words(&format!("features = {EXAMPLE}"), findings) else {
+            continue;
+        };
+        if features.iter().any(|known| known == feature) {
+            findings.error(
+                entry.place(),
+                format!("`{}` names `{feature}` twice", item.path),
+                "leave one out",
+            );
+        } else {
+            features.push(feature.to_owned());
+        }
+    }
+    Some(features)
 }
 
 fn reserve(

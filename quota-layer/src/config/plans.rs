@@ -83,6 +83,16 @@ fn default_plan<'a>(
             ),
         );
     }
+    if let Some(place) = &first.standing.disabled {
+        findings.error_with_other(
+            place,
+            (first_place, "the default"),
+            Problem::new(
+                format!("`{}` is the default plan, and disabled", first.name),
+                "make another plan the default, or leave out enabled = false",
+            ),
+        );
+    }
     Some(&first.name)
 }
 
@@ -138,6 +148,7 @@ struct Inherited {
     grace: Option<Percent>,
     warn_at: Option<Vec<Percent>>,
     timezone: Option<TimeZone>,
+    features: Option<Vec<String>>,
 }
 
 impl Inherited {
@@ -154,6 +165,8 @@ impl Inherited {
             inherited.grace = plan.grace.or(inherited.grace);
             inherited.warn_at = plan.warn_at.clone().or(inherited.warn_at);
             inherited.timezone = plan.timezone.clone().or(inherited.timezone);
+            let features = plan.standing.features.clone();
+            inherited.features = features.or(inherited.features);
         }
         inherited
     }
@@ -182,6 +195,10 @@ impl Inherited {
             reserve: self.reserve,
             unlisted: plan.unlisted.unwrap_or(Unlisted::Deny),
             timezone: self.timezone.unwrap_or(TimeZone::UTC),
+            periods: plan.standing.periods,
+            orphans: plan.standing.orphans,
+            features: self.features.unwrap_or_default(),
+            availability: plan.standing.availability(),
             display: plan.display.clone(),
         }
     }

@@ -6,8 +6,9 @@ use quota_store::{QuotaName, Text};
 
 use super::{
     findings::Findings,
+    ledger,
     reader::{Item, Keys},
-    settings::{QuotaConfig, UnitForms},
+    settings::{QuotaConfig, Record, UnitForms},
     text,
 };
 
@@ -28,6 +29,7 @@ pub(super) fn read(section: Option<&Keys<'_>>, findings: &mut Findings) -> Vec<Q
 struct QuotaText {
     units: Option<BTreeMap<String, UnitForms>>,
     title: Option<Text>,
+    record: Option<Record>,
 }
 
 fn read_quota(item: &Item<'_>, findings: &mut Findings) -> Option<QuotaText> {
@@ -40,9 +42,13 @@ fn read_quota(item: &Item<'_>, findings: &mut Findings) -> Option<QuotaText> {
         .and_then(|item| text::text(&item, findings));
     keys.later("kind", Some("\"flow\""), findings);
     keys.later("mode", Some("\"exact\""), findings);
-    keys.later("record", Some("\"each\""), findings);
+    let record = ledger::record(&mut keys, findings);
     keys.finish(findings);
-    Some(QuotaText { units, title })
+    Some(QuotaText {
+        units,
+        title,
+        record,
+    })
 }
 
 impl QuotaText {
@@ -65,6 +71,7 @@ impl QuotaText {
             unit_other,
             units,
             title,
+            record: self.record,
         }
     }
 }

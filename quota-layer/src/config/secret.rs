@@ -85,6 +85,25 @@ impl Url {
         self.text.expose_secret()
     }
 
+    /// All of it; in the file a password in it is an error.
+    pub(super) fn without_password(&self, hint: &str) -> Result<&SecretString, Problem> {
+        let text = self.expose();
+        let Some((_, rest)) = text.split_once("://") else {
+            return Ok(&self.text);
+        };
+        let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let is_password = |pair: &str| pair.split('=').next() == Some("password");
+        // A password may itself hold a `/`, so the last `@` counts.
+        let has_password = address
+            .rsplit_once('@')
+            .is_some_and(|(user_info, _)| user_info.contains(':'))
+            || query.split('&').any(is_password);
+        if has_password && !self.from_environment {
+            return Err(in_url(hint));
+        }
+        Ok(&self.text)
+    }
+
     /// Takes the user name and password out; in the file they are an error.
     pub(super) fn split_user_info(&self, hint: &str) -> Result<(String, UserInfo), Problem> {
         let text = self.expose();

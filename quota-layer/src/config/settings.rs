@@ -2,11 +2,17 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, Text, Window};
+use quota_store::{Amount, Orphans, Percent, Plan, PlanName, QuotaName, TenantId, Text, Window};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ip_range::IpRange, revision::revision};
-use crate::identity::JwtSettings;
+pub(crate) use self::ledger::{
+    DenialRecords, LedgerConfig, LedgerDurability, LedgerFile, LedgerUrl, OnBacklogFull,
+    PostgresUrl, Record,
+};
+use super::{ip_range::IpRange, revision::revision, stored::FilePlans};
+use crate::{administration::AdminAccess, identity::JwtSettings};
+
+mod ledger;
 
 /// Everything that `quota.toml` and the environment say.
 #[derive(Clone, Debug)]
@@ -14,7 +20,9 @@ pub struct Config {
     pub(crate) unmatched: Unmatched,
     pub(crate) identity: IdentityConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) ledger: LedgerConfig,
     pub(crate) responses: ResponsesConfig,
+    pub(crate) admin: AdminConfig,
     /// In the order of the file.
     pub(crate) quotas: Vec<QuotaConfig>,
     /// With everything they extend, in the order of the file.
@@ -24,6 +32,8 @@ pub struct Config {
     pub(crate) windows: BTreeMap<QuotaName, Vec<Window>>,
     /// In the order of the file.
     pub(crate) rules: Vec<Rule>,
+    /// What plans of the database are read with.
+    pub(crate) file: Arc<FilePlans>,
     /// What is allowed and yet looks like a mistake, each with its place.
     pub(crate) warnings: Vec<String>,
     pub(crate) revision: String,
@@ -41,10 +51,12 @@ impl Config {
         self.rules[rule].on_failure.unwrap_or(self.store.on_failure)
     }
 
-    /// The same with another `[store]`.
-    pub(crate) fn with_store(self, store: StoreConfig) -> Self {
+    /// The same with the sections of another one that only a restart puts in force.
+    pub(crate) fn with_fixed_sections_of(self, other: &Self) -> Self {
         let config = Self {
-            store,
+            store: other.store.clone(),
+            ledger: other.ledger.clone(),
+            admin: other.admin.clone(),
             revision: String::new(),
             warnings: Vec::new(),
             ..self
@@ -259,6 +271,30 @@ pub(crate) struct ResponsesConfig {
     pub(crate) upgrade_url: Option<String>,
 }
 
+/// Who may administer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AdminConfig(pub(crate) AdminAccess);
+
+impl PartialEq for AdminConfig {
+    fn eq(&self, other: &Self) -> bool {
+        fn exposed(tokens: &[SecretString]) -> Vec<&str> {
+            tokens.iter().map(ExposeSecret::expose_secret).collect()
+        }
+        let (one, other) = (&self.0, &other.0);
+        let tenants = |access: &AdminAccess| -> Vec<(TenantId, Vec<String>)> {
+            let tokens =
+                |tokens: &[SecretString]| exposed(tokens).into_iter().map(str::to_owned).collect();
+            let each = access.tenant_tokens.iter();
+            each.map(|(tenant, of_tenant)| (tenant.clone(), tokens(of_tenant)))
+                .collect()
+        };
+        exposed(&one.tokens) == exposed(&other.tokens)
+            && exposed(&one.read_only_tokens) == exposed(&other.read_only_tokens)
+            && tenants(one) == tenants(other)
+            && one.roles == other.roles
+    }
+}
+
 /// A quota, and the words for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaConfig {
@@ -270,6 +306,8 @@ pub(crate) struct QuotaConfig {
     /// The words for one unit and for several, by language.
     pub(crate) units: BTreeMap<String, UnitForms>,
     pub(crate) title: Text,
+    /// How its attempts are recorded, where that is not as the ledger says.
+    pub(crate) record: Option<Record>,
 }
 
 /// The words for a unit in one language.

@@ -42,10 +42,7 @@ pub(super) fn read(root: &mut Keys<'_>, source: &Source, findings: &mut Findings
         settle: settle(keys, findings).unwrap_or_default(),
         orphans: keys
             .take("orphans")
-            .and_then(|item| {
-                let words = [("release", Orphans::Release), ("charge", Orphans::Charge)];
-                item.choice(&words, findings)
-            })
+            .and_then(|item| orphans(&item, findings))
             .unwrap_or_default(),
         reservation_ttl: times.reservation_ttl,
         max_reservation: times.max_reservation,
@@ -75,6 +72,12 @@ pub(super) fn read(root: &mut Keys<'_>, source: &Source, findings: &mut Findings
     };
     std::mem::replace(keys, Keys::new(String::new(), &Place::Whole, &nothing)).finish(findings);
     config
+}
+
+/// `orphans`, of the store or of a plan.
+pub(super) fn orphans(item: &Item<'_>, findings: &mut Findings) -> Option<Orphans> {
+    let words = [("release", Orphans::Release), ("charge", Orphans::Charge)];
+    item.choice(&words, findings)
 }
 
 /// `settle`, of the store or of a rule.

@@ -1,5 +1,7 @@
+mod ledger;
 mod right;
 mod secrets;
+mod stored;
 mod variables;
 mod wrong;
 

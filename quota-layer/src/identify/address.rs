@@ -12,14 +12,23 @@ use crate::config::IpRange;
 pub struct ClientAddress(pub IpAddr);
 
 /// What an anonymous client is counted by: its address, or the /64 of an IPv6 address.
-///
-/// Behind trusted proxies it is the rightmost hop of `X-Forwarded-For` that is not one of them;
-/// everything further left anybody can have written.
 pub(super) fn client(
     trusted: &[IpRange],
     headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Option<String> {
+    client_ip(trusted, headers, extensions).map(group)
+}
+
+/// The address of a client.
+///
+/// Behind trusted proxies it is the rightmost hop of `X-Forwarded-For` that is not one of them;
+/// everything further left anybody can have written.
+pub(crate) fn client_ip(
+    trusted: &[IpRange],
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Option<IpAddr> {
     let mut address = peer(extensions)?.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     let hops: Vec<&str> = headers
@@ -39,7 +48,7 @@ pub(super) fn client(
         };
         address = hop.to_canonical();
     }
-    Some(group(address))
+    Some(address)
 }
 
 fn group(address: IpAddr) -> String {

@@ -9,6 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 
 use self::{
+    keep::Overflow,
     room::Pool,
     shard::{Common, Shard, Step},
     subjects::{Asker, Hashes},
@@ -16,7 +17,7 @@ use self::{
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     Epoch, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled,
-    StoreError, SystemClock, UnixMillis,
+    StoreError, Subject, SystemClock, UnixMillis, UserId, ledger::Balance,
 };
 
 mod administer;
@@ -141,6 +142,26 @@ impl<C: Clock> MemoryCounterStore<C> {
                 records: pool(options.max_records),
             },
             shards: (0..SHARDS).map(|_| Part::default()).collect(),
+        }
+    }
+
+    /// Sets counters to what a ledger says, over all bounds: for a store that was just made.
+    pub fn restore(&self, balances: &[Balance]) {
+        for balance in balances {
+            let (tenant, user) = match &balance.subject {
+                Subject::User { tenant, user } => (tenant.clone(), Some(user.clone())),
+                Subject::Tenant(tenant) => (Some(tenant.clone()), None),
+            };
+            // The counters of a tenant are found by any of its users.
+            let Some(user) = user.or_else(|| UserId::new("-").ok()) else {
+                continue;
+            };
+            let requester = Requester { tenant, user };
+            let (mut shard, step) = self.step(&requester);
+            let key = Arc::new(balance.counter.clone());
+            if let Ok(value) = shard.counter_mut(step, &key, Overflow::Keep) {
+                value.used = balance.used;
+            }
         }
     }
 

@@ -52,7 +52,8 @@ impl Default for RecorderOptions {
     }
 }
 
-/// Which denials are written: attempts that are `denied`, `unavailable` or `shadow_denied`.
+/// Which denials are written: attempts that are `denied`, `unavailable`, `shadow_denied` or
+/// `unmatched`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Denials {
     /// The first ten of each subject, rule, outcome and minute; the others of that minute as one

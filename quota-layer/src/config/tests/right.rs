@@ -312,7 +312,7 @@ fn unlimited_is_counted_in_every_window_that_any_plan_gives() {
 #[test]
 fn what_asks_for_nothing_later_is_accepted() {
     let config = loaded(
-        "enforcement = \"on\"\n[ledger]\nurl = \"none\"\nretention = \"400d\"\n\
+        "enforcement = \"on\"\n\
          [admin]\ntokens = []\n[log]\nuser = \"hash\"\n[prices]\ncurrency = \"USD\"\n\
          [tags]\nmax_length = 64\n[responses]\nlocales = [\"en\"]\n\
          [quotas.messages]\nkind = \"flow\"\nmode = \"exact\"\n\
@@ -387,4 +387,19 @@ fn the_revision_tells_what_is_effective() {
         revision("[plans.free]\ndefault = true\norder = 1\n"),
         defaults
     );
+}
+
+#[test]
+fn administrators_are_known_by_tokens_and_roles() {
+    let text = "[admin]\ntokens = [\"env:QUOTA_JWT_SECRET\"]\nroles = [\"quota_admin\"]\n\
+                [admin.tenant_tokens]\nacme = [\"file:Cargo.toml\"]\n";
+    let config = loaded(text);
+    let access = &config.admin.0;
+    assert_eq!(access.tokens[0].expose_secret(), SECRET);
+    assert_eq!(access.roles, ["quota_admin"]);
+    let tenants: Vec<&str> = access.tenant_tokens.keys().map(|id| id.as_str()).collect();
+    assert_eq!(tenants, ["acme"]);
+    assert!(!access.is_empty());
+    assert!(loaded("").admin.0.is_empty());
+    assert!(!format!("{config:?}").contains(SECRET));
 }

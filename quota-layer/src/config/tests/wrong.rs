@@ -39,6 +39,7 @@ people_are_told! {
     the_key_is_unknown: "keys",
     the_choice_is_not_one: "choices",
     the_store_is_wrong: "store",
+    the_ledger_is_wrong: "ledger",
     the_identity_is_wrong: "identity",
     the_tokens_are_verified_wrongly: "jwt",
     the_answers_are_wrong: "responses",
@@ -46,5 +47,6 @@ people_are_told! {
     the_limits_are_wrong: "limits",
     the_charges_are_wrong: "charges",
     the_rules_are_wrong: "routes",
+    administration_is_wrong: "admin",
     it_is_not_supported_yet: "later",
 }

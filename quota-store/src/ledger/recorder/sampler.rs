@@ -81,7 +81,7 @@ impl Sampler {
     pub(super) fn sample(&self, attempt: Attempt, now: Instant) -> Sampled {
         let is_denial = matches!(
             attempt.outcome,
-            Outcome::Denied | Outcome::Unavailable | Outcome::ShadowDenied
+            Outcome::Denied | Outcome::Unavailable | Outcome::ShadowDenied | Outcome::Unmatched
         );
         match self.denials {
             Denials::Sampled if is_denial => self.sample_denial(attempt, now),

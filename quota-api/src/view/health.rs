@@ -1,0 +1,108 @@
+//! How the whole does.
+
+use quota_layer::administration::{Health, HealthStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How the whole does.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(crate) struct HealthView {
+    /// `ok`, `degraded` or `down`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// The counter store.
+    store: StoreView,
+    /// The ledger; null where there is none.
+    ledger: Option<LedgerView>,
+    /// The configuration.
+    configuration: ConfigurationView,
+}
+
+/// How the counter store does.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoreHealth)]
+pub(crate) struct StoreView {
+    /// `ok` or `down`.
+    status: &'static str,
+    /// Why it can't serve.
+    error: Option<String>,
+    /// `closed`, `half_open` or `open`.
+    breaker: &'static str,
+}
+
+/// How the ledger does.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerHealth)]
+pub(crate) struct LedgerView {
+    /// `ok` or `down`.
+    status: &'static str,
+    /// Why it can't serve.
+    error: Option<String>,
+    /// About how many attempts it has.
+    attempts: Option<u64>,
+    /// How much room it takes, in bytes.
+    bytes: Option<u64>,
+    /// The migration that its tables are at.
+    migration: Option<i64>,
+    /// Records that it does not have yet.
+    backlog: u64,
+    /// How long the oldest of them has been waiting, in milliseconds.
+    lag_ms: Option<u64>,
+}
+
+/// Which configuration is in force.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConfigurationHealth)]
+pub(crate) struct ConfigurationView {
+    /// Its revision.
+    revision: String,
+    /// Why the last reload failed.
+    reload_error: Option<String>,
+    /// Rules that no request has matched.
+    unmatched_rules: Vec<String>,
+    /// Routes that no rule names.
+    unruled_routes: Vec<String>,
+}
+
+impl From<Health> for HealthView {
+    fn from(health: Health) -> Self {
+        let backlog = u64::try_from(health.backlog).unwrap_or(u64::MAX);
+        let lag = health.lag;
+        let lag_ms = lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+        Self {
+            status: word(health.status),
+            store: StoreView {
+                status: if health.store.is_ok() { "ok" } else { "down" },
+                error: health.store.err(),
+                breaker: health.breaker,
+            },
+            ledger: health.ledger.map(|ledger| {
+                let found = ledger.as_ref().ok();
+                LedgerView {
+                    status: if ledger.is_ok() { "ok" } else { "down" },
+                    attempts: found.map(|found| found.attempts),
+                    bytes: found.map(|found| found.bytes),
+                    migration: found.map(|found| found.migration),
+                    error: ledger.err(),
+                    backlog,
+                    lag_ms,
+                }
+            }),
+            configuration: ConfigurationView {
+                revision: health.revision,
+                reload_error: health.reload_error,
+                unmatched_rules: health.unmatched_rules,
+                unruled_routes: health.unruled_routes,
+            },
+        }
+    }
+}
+
+const fn word(status: HealthStatus) -> &'static str {
+    match status {
+        HealthStatus::Ok => "ok",
+        HealthStatus::Degraded => "degraded",
+        HealthStatus::Down => "down",
+    }
+}

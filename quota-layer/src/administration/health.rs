@@ -1,0 +1,41 @@
+//! How the whole does.
+
+use quota_store::BreakerState;
+
+use super::{Administration, Health, HealthStatus};
+
+impl Administration {
+    /// How the whole does.
+    pub async fn health(&self) -> Health {
+        let shared = &self.shared;
+        let store = shared.store.check().await;
+        let store = store.map_err(|error| error.to_string());
+        let ledger = match shared.ledger() {
+            Some(ledger) => Some(ledger.health().await.map_err(|error| error.to_string())),
+            None => None,
+        };
+        let breaker = shared.store.breaker_state();
+        let waiting = shared.backlog();
+        let reload_error = shared.reload_error();
+        let runtime = shared.runtime.load();
+        let is_whole = matches!(ledger, None | Some(Ok(_)))
+            && breaker == BreakerState::Closed
+            && reload_error.is_none();
+        Health {
+            status: match (&store, is_whole) {
+                (Err(_), _) => HealthStatus::Down,
+                (Ok(()), false) => HealthStatus::Degraded,
+                (Ok(()), true) => HealthStatus::Ok,
+            },
+            store,
+            breaker: breaker.as_str(),
+            ledger,
+            backlog: waiting.records,
+            lag: waiting.oldest,
+            revision: runtime.config.revision().to_owned(),
+            reload_error,
+            unmatched_rules: runtime.unmatched_rules(),
+            unruled_routes: runtime.unruled_routes(),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Changes of many users at once, and forgetting one.
+
+use quota_store::{
+    PlanName, Requester, Subject, TenantId, UserId,
+    directory::AssignedQuery,
+    ledger::{Batch, Target},
+};
+use serde_json::json;
+
+use super::{
+    AdminError, Administration, Doing, PlanChange, Whom,
+    change::{Change, derived},
+    position::Position,
+    switch::check,
+};
+
+/// How many users are read from the database at once.
+const PAGE: u32 = 500;
+
+/// How many records one step of forgetting changes.
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
+
+impl Administration {
+    /// Gives many users of a tenant another plan. It answers how many have it now that did not
+    /// before; with `dry_run` how many would.
+    ///
+    /// Each user is a change of its own with an audit of its own. Where it fails half-way, the same
+    /// again goes on with the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`assign`](Self::assign).
+    pub async fn assign_many(
+        &self,
+        tenant: Option<&TenantId>,
+        whom: &Whom,
+        change: &PlanChange,
+        dry_run: bool,
+        doing: &Doing,
+    ) -> Result<u64, AdminError> {
+        let mut count = 0;
+        match whom {
+            Whom::Users(users) => {
+                for user in users {
+                    let subject = user_of(tenant, user);
+                    count += self.assign_one(&subject, change, dry_run, doing).await?;
+                }
+            }
+            Whom::WithPlan(plan) => {
+                let subjects = self.with_plan(plan, tenant).await?;
+                for subject in subjects
+                    .iter()
+                    .filter(|subject| is_user_of(subject, tenant))
+                {
+                    count += self.assign_one(subject, change, dry_run, doing).await?;
+                }
+            }
+            Whom::Everyone => {
+                let mut after: Option<UserId> = None;
+                loop {
+                    let page = self.ledger()?.seen(tenant, after.as_ref(), PAGE).await;
+                    let page = page.map_err(AdminError::Ledger)?;
+                    for user in page.rows.iter().filter(|user| !user.is_anonymous()) {
+                        let subject = user_of(tenant, user);
+                        count += self.assign_one(&subject, change, dry_run, doing).await?;
+                    }
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Everybody who has a plan, or will. They are gathered first: assigning them another one would
+    /// move the pages.
+    pub(super) async fn with_plan(
+        &self,
+        plan: &PlanName,
+        tenant: Option<&TenantId>,
+    ) -> Result<Vec<Subject>, AdminError> {
+        let mut query = AssignedQuery {
+            plan: plan.clone(),
+            tenant: tenant.cloned(),
+            now: self.shared.store.now(),
+            after: None,
+            limit: PAGE,
+        };
+        let mut subjects = Vec::new();
+        loop {
+            let page = self.directory()?.assigned(&query).await;
+            let page = page.map_err(AdminError::Ledger)?;
+            subjects.extend(page.rows);
+            query.after = page.next;
+            if query.after.is_none() {
+                return Ok(subjects);
+            }
+        }
+    }
+
+    /// 1 where it changed something.
+    pub(super) async fn assign_one(
+        &self,
+        subject: &Subject,
+        change: &PlanChange,
+        dry_run: bool,
+        doing: &Doing,
+    ) -> Result<u64, AdminError> {
+        let entries = self.entries(subject).await?;
+        let runtime = self.shared.runtime.load_full();
+        let now = self.shared.store.now();
+        let position = Position::by_entries(&runtime, subject, &entries, now);
+        check(change, &position)?;
+        let has_it = position.holding.terms(position.scope).plan() == Some(&change.plan);
+        if has_it {
+            return Ok(0);
+        }
+        if !dry_run {
+            let doing = Doing {
+                id: derived(doing.id, &subject_label(subject)),
+                ..doing.clone()
+            };
+            self.switch(subject, change, &doing).await?;
+        }
+        Ok(1)
+    }
+
+    /// Forgets a person: records are pseudonymised, sums stay, what it was assigned goes. It answers
+    /// how many records were changed.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NoLedger`], [`AdminError::Store`] and [`AdminError::Ledger`].
+    pub async fn forget(&self, requester: &Requester, doing: &Doing) -> Result<u64, AdminError> {
+        let ledger = self.ledger()?;
+        let pseudonym = format!("forgotten-{}", derived(doing.id, "pseudonym").simple());
+        let pseudonym = UserId::new(&pseudonym).expect("this text is not empty");
+        let mut changed = 0;
+        loop {
+            let step = ledger
+                .forget(requester, &pseudonym, FORGOTTEN_AT_ONCE)
+                .await;
+            match step.map_err(AdminError::Ledger)? {
+                0 => break,
+                rows => changed += rows,
+            }
+        }
+        let subject = user_of(requester.tenant.as_ref(), &requester.user);
+        let change = Change {
+            subject: &subject,
+            action: "forget",
+            doing,
+        };
+        // The audit of it must not name the person again.
+        let mut audit = change.audit(
+            self.shared.store.now(),
+            serde_json::Value::Null,
+            json!({ "records": changed }),
+        );
+        audit.target = Target::User(pseudonym);
+        self.append(Batch {
+            audits: vec![audit],
+            ..Batch::default()
+        })
+        .await?;
+        let entries = self.entries(&subject).await?;
+        self.advance(change, entries.user.generation).await?;
+        Ok(changed)
+    }
+}
+
+fn user_of(tenant: Option<&TenantId>, user: &UserId) -> Subject {
+    Subject::User {
+        tenant: tenant.cloned(),
+        user: user.clone(),
+    }
+}
+
+fn is_user_of(subject: &Subject, of: Option<&TenantId>) -> bool {
+    matches!(subject, Subject::User { tenant, .. } if tenant.as_ref() == of)
+}
+
+/// Tells subjects apart where ids are made of them; no id holds a NUL.
+fn subject_label(subject: &Subject) -> String {
+    match subject {
+        Subject::User { tenant, user } => {
+            let tenant = tenant.as_ref().map_or("", TenantId::as_str);
+            format!("user\0{tenant}\0{}", user.as_str())
+        }
+        Subject::Tenant(tenant) => format!("tenant\0{}", tenant.as_str()),
+    }
+}

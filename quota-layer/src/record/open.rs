@@ -1,0 +1,109 @@
+//! Opening the ledger that the configuration names.
+
+use std::sync::Arc;
+
+use quota_store::{directory::Directory, ledger::Ledger};
+
+use crate::{
+    build::StartError,
+    config::{LedgerConfig, LedgerUrl},
+};
+
+/// The ledger and the directory, which lie in one database.
+#[derive(Clone)]
+pub(crate) struct Books {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) directory: Option<Arc<dyn Directory>>,
+}
+
+/// Whether other processes may use the file of a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// They may: their counters are in one store.
+    Shared,
+    /// None may: counters are in this process, and come back from the ledger.
+    Exclusively,
+}
+
+/// Opens the ledger; `None` where the configuration wants none.
+pub(crate) async fn open(
+    config: &LedgerConfig,
+    claimed: Claimed,
+) -> Result<Option<Books>, StartError> {
+    match &config.url {
+        LedgerUrl::None => Ok(None),
+        LedgerUrl::Sqlite(file) => sqlite(config, file.path(), claimed).await.map(Some),
+        LedgerUrl::Postgres(url) => postgres(url, claimed).await.map(Some),
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn refused(error: quota_store::ledger::LedgerStartError) -> StartError {
+    StartError::Ledger(Box::new(error))
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite(
+    config: &LedgerConfig,
+    path: std::path::PathBuf,
+    claimed: Claimed,
+) -> Result<Books, StartError> {
+    use quota_store::ledger::{Claim, Durability, SqliteLedger, SqliteOptions};
+
+    use crate::config::LedgerDurability;
+
+    let options = SqliteOptions {
+        path,
+        durability: match config.durability {
+            LedgerDurability::Process => Durability::Process,
+            LedgerDurability::Power => Durability::Power,
+        },
+        claim: match claimed {
+            Claimed::Shared => Claim::Shared,
+            Claimed::Exclusively => Claim::Exclusive,
+        },
+    };
+    let ledger = SqliteLedger::open(options).await.map_err(refused)?;
+    Ok(Books {
+        ledger: Arc::new(ledger),
+        directory: None,
+    })
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[expect(clippy::unused_async, reason = "only opening waits")]
+async fn sqlite(_: &LedgerConfig, _: std::path::PathBuf, _: Claimed) -> Result<Books, StartError> {
+    Err(StartError::MissingFeature {
+        setting: "[ledger] url = \"sqlite:...\"",
+        feature: "sqlite",
+    })
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &crate::config::PostgresUrl, claimed: Claimed) -> Result<Books, StartError> {
+    use quota_store::ledger::{PostgresLedger, PostgresOptions};
+    use secrecy::ExposeSecret;
+
+    if claimed == Claimed::Exclusively {
+        tracing::warn!(
+            target: "quota::ledger",
+            "counters are in this process and the ledger is in Postgres: a second process on it \
+             would double every limit, and nothing keeps it from starting"
+        );
+    }
+    let options = PostgresOptions::new(url.0.expose_secret()).map_err(refused)?;
+    let ledger = PostgresLedger::connect(options).await.map_err(refused)?;
+    Ok(Books {
+        ledger: Arc::new(ledger),
+        directory: None,
+    })
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "only connecting waits")]
+async fn postgres(_: &crate::config::PostgresUrl, _: Claimed) -> Result<Books, StartError> {
+    Err(StartError::MissingFeature {
+        setting: "[ledger] url = \"postgres://...\"",
+        feature: "postgres",
+    })
+}
