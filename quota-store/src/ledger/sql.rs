@@ -14,6 +14,7 @@ mod audits;
 mod balances;
 mod database;
 mod encode;
+mod epochs;
 mod forget;
 pub(super) mod log;
 pub(super) mod migrations;

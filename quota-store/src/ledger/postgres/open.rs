@@ -6,11 +6,18 @@ use super::{LedgerError, LedgerStartError, session::PostgresSession};
 use crate::ledger::sql::migrations::{self, Migration};
 
 /// Every step, the earliest first.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "ledger",
-    sql: include_str!("../migrations/0001_ledger.postgres.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "ledger",
+        sql: include_str!("../migrations/0001_ledger.postgres.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "epochs",
+        sql: include_str!("../migrations/0002_epochs.postgres.sql"),
+    },
+];
 
 /// The oldest version that is tried: 13.
 const OLDEST: u32 = 130_000;

@@ -16,11 +16,18 @@ use super::{
 use crate::ledger::sql::migrations::{self, Migration};
 
 /// Every step, the earliest first.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "ledger",
-    sql: include_str!("../migrations/0001_ledger.sqlite.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "ledger",
+        sql: include_str!("../migrations/0001_ledger.sqlite.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "epochs",
+        sql: include_str!("../migrations/0002_epochs.sqlite.sql"),
+    },
+];
 
 /// How often the switch to a write-ahead log is tried while others are busy.
 const MOST_SWITCHES: usize = 100;
