@@ -4,12 +4,21 @@
 mod administration;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod layout;
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod outbox;
 #[cfg(test)]
 mod protocol;
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
