@@ -133,10 +133,7 @@ impl Builder {
     /// Counters in memory come back from it; the application sees to it that no other process
     /// does the same at the same time.
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
-        self.books = Some(OwnBooks(Books {
-            ledger,
-            directory: Some(directory),
-        }));
+        self.books = Some(OwnBooks(Books { ledger, directory }));
         self
     }
 

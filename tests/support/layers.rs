@@ -154,6 +154,18 @@ impl Layered {
         self.counter(&requester, Scope::User, quota, window).await
     }
 
+    /// Names a counter in the present UTC window.
+    #[must_use]
+    pub fn key(&self, scope: Scope, quota: &str, window: &str) -> CounterKey {
+        let window: Window = window.parse().expect("a window");
+        CounterKey {
+            scope,
+            quota: QuotaName::new(quota).expect("a quota's name"),
+            window,
+            span: window.span_at(self.store.now(), &TimeZone::UTC, Anchor::Calendar),
+        }
+    }
+
     /// Any counter in the present UTC window.
     pub async fn counter(
         &self,
@@ -162,13 +174,7 @@ impl Layered {
         quota: &str,
         window: &str,
     ) -> CounterValue {
-        let window: Window = window.parse().expect("a window");
-        let key = CounterKey {
-            scope,
-            quota: QuotaName::new(quota).expect("a quota's name"),
-            window,
-            span: window.span_at(self.store.now(), &TimeZone::UTC, Anchor::Calendar),
-        };
+        let key = self.key(scope, quota, window);
         let values = self.store.read(requester, &[key]).await;
         values.unwrap_or_else(|error| panic!("{error}"))[0]
     }
