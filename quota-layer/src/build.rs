@@ -208,7 +208,7 @@ impl Builder {
         );
         let stored = records
             .as_ref()
-            .and_then(|records| records.books.directory.clone());
+            .map(|records| Arc::clone(&records.books.directory));
         let shared = Arc::new(Shared {
             runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
