@@ -13,7 +13,6 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Books {
     pub(crate) ledger: Arc<dyn Ledger>,
-    #[expect(dead_code, reason = "administration looks into it")]
     pub(crate) directory: Arc<dyn Directory>,
 }
 

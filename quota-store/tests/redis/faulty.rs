@@ -13,9 +13,9 @@ use quota_store::{
     Amount, CounterKey, Epoch, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis,
     UserId,
     ledger::{
-        Appended, AuditPage, AuditQuery, Balance, Batch, History, Ledger, LedgerError,
-        LedgerErrorKind, LedgerHealth, LogPage, LogQuery, Pruned, Span, Statistics,
-        StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
+        LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage, LogQuery, Page,
+        Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
     },
 };
 
@@ -208,6 +208,29 @@ impl Ledger for Faulty {
 
     fn set_epochs(&self, epochs: Vec<(u8, Epoch)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.behind.set_epochs(epochs)
+    }
+
+    fn holders<'a>(
+        &'a self,
+        query: &'a HoldersQuery,
+    ) -> BoxFuture<'a, Result<Page<Balance, HolderCursor>, LedgerError>> {
+        self.behind.holders(query)
+    }
+
+    fn last_seen<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Option<LastSeen>, LedgerError>> {
+        self.behind.last_seen(subject)
+    }
+
+    fn seen<'a>(
+        &'a self,
+        tenant: Option<&'a TenantId>,
+        after: Option<&'a UserId>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Page<UserId, UserId>, LedgerError>> {
+        self.behind.seen(tenant, after, limit)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<LedgerHealth, LedgerError>> {
