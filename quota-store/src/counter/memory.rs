@@ -7,6 +7,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
     keep::Overflow,
@@ -17,7 +18,7 @@ use self::{
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     Epoch, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled,
-    StoreError, Subject, SystemClock, UnixMillis, UserId, ledger::Balance,
+    StoreError, SystemClock, UnixMillis, ledger::Balance,
 };
 
 mod administer;
@@ -57,6 +58,9 @@ pub struct MemoryOptions {
     pub max_records: usize,
     /// How long a reservation is renewed at most.
     pub max_reservation: Duration,
+    /// Where reservations go that expired, so that a ledger hears of them. Those whose request says
+    /// [`Orphans::Charge`](crate::Orphans::Charge) were charged what they held.
+    pub expired: Option<UnboundedSender<Reservation>>,
 }
 
 impl Default for MemoryOptions {
@@ -66,6 +70,7 @@ impl Default for MemoryOptions {
             max_counters: 16_000_000,
             max_records: 4_000_000,
             max_reservation: Duration::from_mins(15),
+            expired: None,
         }
     }
 }
@@ -106,6 +111,15 @@ impl MemoryOptions {
             ..self
         }
     }
+
+    /// With somebody who hears of each reservation that expired.
+    #[must_use]
+    pub fn with_expired(self, expired: UnboundedSender<Reservation>) -> Self {
+        Self {
+            expired: Some(expired),
+            ..self
+        }
+    }
 }
 
 /// Keeps counters in this process; they are lost with it.
@@ -137,6 +151,7 @@ impl<C: Clock> MemoryCounterStore<C> {
                 memory: options.max_reservation.saturating_add(MEMORY_MARGIN),
                 epoch: Epoch(rand::random()),
                 plans: Mutex::default(),
+                expired: options.expired.clone(),
                 subjects: Pool::new(options.max_subjects, 1),
                 anonymous: Pool::new(options.max_subjects / ANONYMOUS_SHARE, 1),
                 counters: pool(options.max_counters),
@@ -146,22 +161,16 @@ impl<C: Clock> MemoryCounterStore<C> {
         }
     }
 
-    /// Sets counters to what a ledger says, over all bounds: for a store that was just made.
+    /// Brings counters back from a ledger, which says what was used before this process began: all
+    /// of them, beyond every bound. A counter that says more already stays as it is.
     pub fn restore(&self, balances: &[Balance]) {
         for balance in balances {
-            let (tenant, user) = match &balance.subject {
-                Subject::User { tenant, user } => (tenant.clone(), Some(user.clone())),
-                Subject::Tenant(tenant) => (Some(tenant.clone()), None),
-            };
-            // The counters of a tenant are found by any of its users.
-            let Some(user) = user.or_else(|| UserId::new("-").ok()) else {
-                continue;
-            };
-            let requester = Requester { tenant, user };
+            let requester = balance.subject.requester();
             let (mut shard, step) = self.step(&requester);
             let key = Arc::new(balance.counter.clone());
+            // It fails only where a tenant's counter has no tenant, which no balance is.
             if let Ok(value) = shard.counter_mut(step, &key, Overflow::Keep) {
-                value.used = balance.used;
+                value.used = value.used.max(balance.used);
             }
         }
     }
