@@ -280,7 +280,7 @@ async fn connect(
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     match &config.url {
         StoreUrl::Memory => memory(config, books, clock).await,
-        StoreUrl::Redis { address } => redis(config, address, clock).await,
+        StoreUrl::Redis { address } => redis(config, address, books, clock).await,
     }
 }
 
@@ -306,6 +306,7 @@ async fn memory(
 async fn redis(
     config: &StoreConfig,
     address: &str,
+    books: Option<&Books>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     use quota_store::{Eviction, RedisCounterStore, RedisOptions};
@@ -318,6 +319,7 @@ async fn redis(
     options.prefix.clone_from(&config.prefix);
     options.timeout = config.timeout;
     options.max_reservation = config.max_reservation;
+    options.ledger = books.map(|books| Arc::clone(&books.ledger));
     if config.accept_eviction {
         options.eviction = Eviction::Accept;
     }
@@ -330,6 +332,7 @@ async fn redis(
 async fn redis(
     _: &StoreConfig,
     _: &str,
+    _: Option<&Books>,
     _: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     Err(StartError::MissingFeature {

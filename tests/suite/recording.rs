@@ -12,7 +12,7 @@ use quota_store::{
 };
 use quota_tests::{
     PostgresServer, eventually_eq,
-    layers::{Layered, Store, config, redis_store},
+    layers::{Layered, Store, config, redis_store_over},
     shared_postgres, shared_redis,
 };
 
@@ -38,19 +38,15 @@ struct Recorded {
 impl Recorded {
     async fn start(store: Store, kept: Kept, toml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn DynCounterStore> = match store {
-            Store::Memory => memory(),
-            Store::Redis => Arc::new(redis_store(&shared_redis().url()).await),
-        };
-        let (quota, ledger) = match kept {
+        let (store, quota, ledger) = match kept {
             Kept::Sqlite => {
                 let options = SqliteOptions::new(folder.path().join("quota.db"));
-                let ledger = Arc::new(SqliteLedger::open(options).await.unwrap());
-                over(&store, ledger, toml).await
+                let ledger = SqliteLedger::open(options).await.unwrap();
+                with(store, Arc::new(ledger), toml).await
             }
             Kept::Postgres => {
                 let server = blocking(shared_postgres).await;
-                over(&store, postgres(server).await, toml).await
+                with(store, postgres(server).await, toml).await
             }
         };
         Self {
@@ -89,6 +85,22 @@ async fn postgres(server: &'static PostgresServer) -> Arc<PostgresLedger> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+async fn with<L: Ledger + Directory>(
+    store: Store,
+    ledger: Arc<L>,
+    toml: &str,
+) -> (Arc<dyn DynCounterStore>, QuotaLayer, Arc<dyn Ledger>) {
+    let store: Arc<dyn DynCounterStore> = match store {
+        Store::Memory => memory(),
+        Store::Redis => {
+            let ledger: Arc<dyn Ledger> = Arc::<L>::clone(&ledger);
+            Arc::new(redis_store_over(&shared_redis().url(), Some(ledger)).await)
+        }
+    };
+    let (quota, ledger) = over(&store, ledger, toml).await;
+    (store, quota, ledger)
 }
 
 async fn over<L: Ledger + Directory>(

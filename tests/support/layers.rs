@@ -11,7 +11,7 @@ use quota_layer::{Config, QuotaLayer};
 use quota_store::{
     Anchor, Clock, CounterKey, CounterValue, DynCounterStore, MemoryCounterStore, MemoryOptions,
     QuotaName, RedisCounterStore, RedisOptions, Requester, Scope, SystemClock, TenantId, UserId,
-    Window,
+    Window, ledger::Ledger,
 };
 use tempfile::NamedTempFile;
 
@@ -130,9 +130,15 @@ impl Store {
 
 /// A store in the Redis at `url`, under a prefix of its own, with a patient time-out.
 pub async fn redis_store(url: &str) -> RedisCounterStore {
+    redis_store_over(url, None).await
+}
+
+/// The same, which brings what it charges to a ledger.
+pub async fn redis_store_over(url: &str, ledger: Option<Arc<dyn Ledger>>) -> RedisCounterStore {
     let mut options = RedisOptions::new(url.parse().expect("an address"));
     options.prefix = unique_prefix();
     options.timeout = Duration::from_secs(5);
+    options.ledger = ledger;
     RedisCounterStore::connect(options, Arc::new(SystemClock))
         .await
         .unwrap_or_else(|error| panic!("{error}"))
