@@ -113,6 +113,10 @@ async fn the_last_known_plan_goes_on_and_strangers_have_none(store: Store) {
     let app = Router::new()
         .route("/chat", routing::get(async || "hello"))
         .layer(quota.clone());
+    let told = async |who: &str| {
+        let response = send(&app, get_as("/chat", &Claims::user(who))).await;
+        header(&response, "x-quota-plan").to_owned()
+    };
     let plan_of = async |who: &str| {
         let response = send(&app, get_as("/chat", &Claims::user(who))).await;
         assert_eq!(response.status(), 200, "{who}");
@@ -132,16 +136,12 @@ async fn the_last_known_plan_goes_on_and_strangers_have_none(store: Store) {
     assert!(matches!(refused, Err(AdminError::Ledger(_))), "{refused:?}");
     directory.is_down.store(false, Ordering::SeqCst);
     quota_tests::eventually(
-        || async { plan_of("alice").await == "open" },
+        || async { told("alice").await == "open" },
         "the database is looked at again",
     )
     .await;
-    let carol = async || {
-        let response = send(&app, get_as("/chat", &Claims::user("carol"))).await;
-        header(&response, "x-quota-plan").to_owned()
-    };
     quota_tests::eventually(
-        || async { carol().await == "pro" },
+        || async { told("carol").await == "pro" },
         "a stranger is looked up again",
     )
     .await;
