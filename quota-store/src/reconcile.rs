@@ -1,6 +1,9 @@
 //! What a comparison of counters with the ledger says.
 
-use crate::{Amount, ledger::Balance};
+use crate::{
+    Amount, StoreError,
+    ledger::{Balance, LedgerError},
+};
 
 /// How many differences are listed one by one.
 const MOST_LISTED: usize = 1_000;
@@ -39,6 +42,21 @@ pub struct Difference {
     pub balance: Balance,
     /// What the counter said.
     pub used: Amount,
+}
+
+/// Why counters could not be compared with the ledger.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileError {
+    /// The store has no ledger.
+    #[error("there is no ledger to compare counters with: give the store one")]
+    NoLedger,
+    /// The store could not be asked.
+    #[error("counters could not be compared with the ledger")]
+    Store(#[source] StoreError),
+    /// The ledger could not be asked.
+    #[error("counters could not be compared with the ledger")]
+    Ledger(#[source] LedgerError),
 }
 
 #[cfg(feature = "redis")]

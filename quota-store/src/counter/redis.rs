@@ -14,7 +14,9 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     Epoch, Generation, Loss, Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends,
-    Settled, StoreError, UnixMillis, ledger::Backlog,
+    Settled, StoreError, UnixMillis,
+    ledger::Backlog,
+    reconcile::{ReconcileError, Reconciliation, Repair},
 };
 
 mod connector;
@@ -72,6 +74,7 @@ pub struct RedisCounterStore {
     endings: Gatherer,
     scripts: Scripts,
     outbox: Option<Arc<Outbox>>,
+    keeper: Option<Arc<Keeper>>,
     clock: Arc<dyn Clock>,
     /// The store's time minus the clock's, in milliseconds.
     offset: AtomicI64,
@@ -123,9 +126,10 @@ impl RedisCounterStore {
             memory,
         );
         tasks.0.push(tokio::spawn(sweep_all).abort_handle());
-        if let Some(outbox) = &outbox {
-            bring_to_ledger(&link, outbox, options, &mut tasks).await?;
-        }
+        let keeper = match &outbox {
+            Some(outbox) => Some(bring_to_ledger(&link, outbox, options, &mut tasks).await?),
+            None => None,
+        };
         let gather = |script: Script| {
             Gatherer::start(Arc::clone(&link), script, move |count| {
                 let mut head = items::head(memory);
@@ -138,6 +142,7 @@ impl RedisCounterStore {
             endings: gather(scripts(outbox.as_ref()).settle),
             scripts: scripts(outbox.as_ref()),
             outbox,
+            keeper,
             link,
             clock,
             offset: AtomicI64::new(0),
@@ -147,6 +152,27 @@ impl RedisCounterStore {
             memory,
             _tasks: tasks,
         })
+    }
+
+    /// Compares the counters of one partition, or of all, with the ledger.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no ledger, or Redis or the ledger could not be asked; what was raised before
+    /// stays.
+    pub async fn reconcile(
+        &self,
+        partition: Option<u8>,
+        repair: Repair,
+    ) -> Result<Reconciliation, ReconcileError> {
+        let Some(keeper) = &self.keeper else {
+            return Err(ReconcileError::NoLedger);
+        };
+        let mut found = Reconciliation::default();
+        for partition in partition.map_or(0..=u8::MAX, |one| one..=one) {
+            keeper.compare(partition, repair, &mut found).await?;
+        }
+        Ok(found)
     }
 
     fn address<'a>(&'a self, requester: &'a Requester) -> Address<'a> {
@@ -227,25 +253,26 @@ async fn bring_to_ledger(
     outbox: &Arc<Outbox>,
     options: RedisOptions,
     tasks: &mut Tasks,
-) -> Result<(), RedisStartError> {
+) -> Result<Arc<Keeper>, RedisStartError> {
     let (prefix, memory) = (options.prefix.clone(), options.memory());
     let patience = options.connect_timeout;
     let relay = Relay::new(Connector::new(options)?, Arc::clone(outbox), &prefix);
     tasks.0.push(tokio::spawn(relay.run()).abort_handle());
-    let keeper = Keeper {
+    let keeper = Arc::new(Keeper {
         link: Arc::clone(link),
         outbox: Arc::clone(outbox),
         scripts: LedgerScripts::new(),
         partitions: Partitions::new(&prefix),
         memory,
-    };
+        token: format!("{:016x}", rand::random::<u64>()),
+    });
     let (sender, ready) = oneshot::channel();
     tasks
         .0
-        .push(tokio::spawn(keeper.run(sender)).abort_handle());
+        .push(tokio::spawn(Arc::clone(&keeper).run(sender)).abort_handle());
     // It goes on in the background: until then what is not ready says so.
     drop(tokio::time::timeout(patience, ready).await);
-    Ok(())
+    Ok(keeper)
 }
 
 impl CounterStore for RedisCounterStore {

@@ -45,7 +45,7 @@ impl Faulty {
         self.mode.store(WORKS, Ordering::Relaxed);
     }
 
-    /// Appends nothing.
+    /// Is down.
     pub(crate) fn fail(&self) {
         self.mode.store(FAILS, Ordering::Relaxed);
     }
@@ -88,15 +88,16 @@ impl Faulty {
     }
 }
 
+fn unreachable() -> LedgerError {
+    LedgerError::new(LedgerErrorKind::Unreachable, "as the test wants")
+}
+
 impl Ledger for Faulty {
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Appended, LedgerError>> {
         Box::pin(async move {
             self.check(&batch)?;
             match self.mode.load(Ordering::Relaxed) {
-                FAILS => Err(LedgerError::new(
-                    LedgerErrorKind::Unreachable,
-                    "as the test wants",
-                )),
+                FAILS => Err(unreachable()),
                 HANGS_AFTERWARDS => {
                     self.behind.append(batch).await?;
                     self.hung.fetch_add(1, Ordering::Relaxed);
@@ -138,6 +139,9 @@ impl Ledger for Faulty {
         after: Option<&'a Balance>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Balance>, LedgerError>> {
+        if self.mode.load(Ordering::Relaxed) == FAILS {
+            return Box::pin(async { Err(unreachable()) });
+        }
         self.behind.balances(partition, now, after, limit)
     }
 
@@ -196,6 +200,9 @@ impl Ledger for Faulty {
     }
 
     fn epochs(&self) -> BoxFuture<'_, Result<Vec<(u8, Epoch)>, LedgerError>> {
+        if self.mode.load(Ordering::Relaxed) == FAILS {
+            return Box::pin(async { Err(unreachable()) });
+        }
         self.behind.epochs()
     }
 

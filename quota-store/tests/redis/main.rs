@@ -2,6 +2,12 @@
 
 #[cfg(test)]
 mod administration;
+#[cfg(all(feature = "sqlite", feature = "test-util"))]
+#[cfg(test)]
+mod contract;
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod epochs;
 #[cfg(test)]
 mod faults;
 #[cfg(feature = "sqlite")]

@@ -134,9 +134,9 @@ async fn a_record_that_the_ledger_refuses_stops_no_other() {
     let real = ledger(&server).await;
     let faulty = Arc::new(Faulty::new(Arc::clone(&real)));
     let doubled: Arc<dyn Ledger> = Arc::clone(&faulty) as _;
+    let store = recording(&server, &doubled).await;
     faulty.fail();
     faulty.refuse(&user("user-1").user);
-    let store = recording(&server, &doubled).await;
     charge_many(&store, 3, 5).await;
     faulty.work();
     drained(&server).await;
@@ -163,7 +163,7 @@ async fn a_broken_connection_loses_and_doubles_nothing() {
     };
     let charging = async {
         let mut charged = 0;
-        for _ in 0..200 {
+        for _ in 0..100 {
             let sent = one(&user("alice"), 1_000_000);
             if let Ok(decision) = recording.kit.store.reserve(&sent, Sends::Once).await {
                 let reservation = allowed(Ok(decision)).reservation;

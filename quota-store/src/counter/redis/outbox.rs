@@ -32,7 +32,15 @@ pub(super) struct Outbox {
 struct Standing {
     records: usize,
     oldest: Option<Instant>,
+    /// What may be lost, since a stream was found missing.
+    at_stake: Option<u64>,
     loss: Option<Loss>,
+}
+
+impl Standing {
+    fn records(&self) -> u64 {
+        u64::try_from(self.records).unwrap_or(u64::MAX)
+    }
 }
 
 impl std::fmt::Debug for Outbox {
@@ -71,11 +79,17 @@ impl Outbox {
         self.charged.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many entries were in the streams just now, the oldest of them of this age.
-    pub(super) fn see(&self, records: usize, age: Duration) {
+    /// How much was charged since the backlog was last looked at.
+    pub(super) fn charged(&self) -> u64 {
+        self.charged.load(Ordering::Relaxed)
+    }
+
+    /// So many entries are in the streams, the oldest of them of this age; `charged` is from before
+    /// they were counted.
+    pub(super) fn see(&self, records: usize, age: Duration, charged: u64) {
         let now = monotonic_now();
         let oldest = (records > 0).then(|| now.checked_sub(age).unwrap_or(now));
-        self.charged.store(0, Ordering::Relaxed);
+        self.charged.fetch_sub(charged, Ordering::Relaxed);
         let mut standing = self.standing();
         (standing.records, standing.oldest) = (records, oldest);
         drop(standing);
@@ -95,18 +109,29 @@ impl Outbox {
         }
     }
 
+    /// A stream is missing: what was in it may be lost.
+    pub(super) fn suspect(&self) {
+        let mut standing = self.standing();
+        let at_stake = standing.records().saturating_add(self.charged());
+        standing.at_stake.get_or_insert(at_stake);
+        drop(standing);
+        self.alarm.notify_one();
+    }
+
+    /// Nothing is lost.
+    pub(super) fn calm(&self) {
+        self.standing().at_stake = None;
+    }
+
     /// The data of so many partitions was found lost.
     pub(super) fn lose(&self, at: UnixMillis, partitions: usize) -> Loss {
         let mut standing = self.standing();
-        let charged = self.charged.swap(0, Ordering::Relaxed);
-        let records = u64::try_from(standing.records).unwrap_or(u64::MAX);
+        let at_stake = standing.records().saturating_add(self.charged());
         let loss = Loss {
             at,
             partitions,
-            records_at_most: records.saturating_add(charged),
+            records_at_most: standing.at_stake.take().unwrap_or(at_stake),
         };
-        // The streams went with the counters.
-        (standing.records, standing.oldest) = (0, None);
         standing.loss = Some(loss);
         loss
     }

@@ -21,10 +21,11 @@ use super::{
 use crate::{
     Epoch, UnixMillis,
     ledger::{Balance, LedgerError},
+    reconcile::ReconcileError,
 };
 
 /// How long one process has a partition for itself, from its last step on.
-const LOCK: Duration = Duration::from_secs(10);
+const LOCK: Duration = Duration::from_secs(3);
 /// How many counters are written in one step.
 pub(super) const PAGE: u32 = 250;
 /// How many partitions get their epochs in one step of the ledger.
@@ -43,6 +44,14 @@ pub(super) struct Keeper {
     pub(super) scripts: LedgerScripts,
     pub(super) partitions: Partitions,
     pub(super) memory: Duration,
+    /// What this process locks partitions with.
+    pub(super) token: String,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
 }
 
 /// Why something is not done yet.
@@ -82,16 +91,26 @@ pub(super) struct Step<'a> {
     pub(super) mode: char,
 }
 
+impl From<Hindrance> for ReconcileError {
+    fn from(hindrance: Hindrance) -> Self {
+        match hindrance {
+            Hindrance::Redis(failure) => Self::Store(failure.into()),
+            Hindrance::Ledger(error) => Self::Ledger(error),
+            Hindrance::Elsewhere => Self::Store(Failure::of_a_part().into()),
+        }
+    }
+}
+
 impl Keeper {
     /// Works for ever. When everything was right for the first time, `first` hears of it.
-    pub(super) async fn run(self, first: oneshot::Sender<()>) {
+    pub(super) async fn run(self: Arc<Self>, first: oneshot::Sender<()>) {
         let mut first = Some(first);
         let mut pause = SHORTEST_PAUSE;
         let mut is_told = false;
         let mut next = rand::random();
         loop {
             self.link.ready().await;
-            match self.look_after_all(is_told).await {
+            match self.look_after_all(&mut is_told).await {
                 Ok(()) => {
                     (pause, is_told) = (SHORTEST_PAUSE, false);
                     if let Some(first) = first.take() {
@@ -105,7 +124,6 @@ impl Keeper {
                 Err(hindrance) => {
                     if !matches!(hindrance, Hindrance::Elsewhere) {
                         tracing::warn!(target: "quota::redis", %hindrance, "counters are not brought back from the ledger yet");
-                        is_told = true;
                     }
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -127,7 +145,7 @@ impl Keeper {
         }
     }
 
-    async fn look_after_all(&self, is_told: bool) -> Result<(), Hindrance> {
+    async fn look_after_all(&self, is_told: &mut bool) -> Result<(), Hindrance> {
         let view = self.view().await?;
         let mut damaged = Vec::new();
         let mut adopted = Vec::new();
@@ -153,8 +171,12 @@ impl Keeper {
             }
         }
         let lost = damaged.iter().filter(|damage| damage.is_loss).count();
-        if lost > 0 && !is_told {
+        if lost > 0 && !*is_told {
             self.tell(view.now, lost);
+            *is_told = true;
+        }
+        if lost == 0 {
+            self.outbox.calm();
         }
         self.rebuild_all(view.now, damaged).await
     }
@@ -195,15 +217,12 @@ impl Keeper {
     }
 
     async fn rebuild_all(&self, now: UnixMillis, damaged: Vec<Damage>) -> Result<(), Hindrance> {
-        let token = format!("{:016x}", rand::random::<u64>());
         let mut outcome = Ok(());
         let (mut partitions, mut counters) = (0, 0);
         for some in damaged.chunks(TOGETHER) {
             let mut epochs = Vec::new();
             for few in some.chunks(AT_ONCE) {
-                let restored = few
-                    .iter()
-                    .map(|damage| self.restore(now, damage, &token).boxed());
+                let restored = few.iter().map(|damage| self.restore(now, damage).boxed());
                 let restored: Vec<_> = restored.collect();
                 for (damage, restored) in few.iter().zip(join_all(restored).await) {
                     match restored {
@@ -215,11 +234,14 @@ impl Keeper {
                     }
                 }
             }
+            if epochs.is_empty() {
+                continue;
+            }
             let written = epochs.iter().map(|damage| (damage.partition, damage.new));
             self.outbox.ledger.set_epochs(written.collect()).await?;
             for damage in &epochs {
                 // Redis last: what it has is in the ledger.
-                self.step(&step_of(damage, &token, Some(damage.new)), &[])
+                self.step(&self.step_of(damage, Some(damage.new)), &[])
                     .await?;
                 self.outbox.expect(damage.partition, damage.new);
                 partitions += 1;
@@ -232,13 +254,8 @@ impl Keeper {
     }
 
     /// Restores all counters of a partition, and says how many there are.
-    async fn restore(
-        &self,
-        now: UnixMillis,
-        damage: &Damage,
-        token: &str,
-    ) -> Result<usize, Hindrance> {
-        let step = step_of(damage, token, None);
+    async fn restore(&self, now: UnixMillis, damage: &Damage) -> Result<usize, Hindrance> {
+        let step = self.step_of(damage, None);
         // The lock comes first: what is read before it may be old.
         self.step(&step, &[]).await?;
         let mut count = 0;
@@ -254,6 +271,17 @@ impl Keeper {
                 Some(last) if page.len() == PAGE_LENGTH => after = Some(last.clone()),
                 _ => return Ok(count),
             }
+        }
+    }
+
+    fn step_of(&self, damage: &Damage, new: Option<Epoch>) -> Step<'_> {
+        Step {
+            partition: damage.partition,
+            token: Some(&self.token),
+            seen: damage.seen,
+            new,
+            last_id: "",
+            mode: 'r',
         }
     }
 
@@ -293,14 +321,3 @@ impl Keeper {
 
 /// The length of a full page.
 pub(super) const PAGE_LENGTH: usize = 250;
-
-fn step_of<'a>(damage: &Damage, token: &'a str, new: Option<Epoch>) -> Step<'a> {
-    Step {
-        partition: damage.partition,
-        token: Some(token),
-        seen: damage.seen,
-        new,
-        last_id: "",
-        mode: 'r',
-    }
-}

@@ -110,6 +110,7 @@ impl Relay {
             let found = match found {
                 Ok(found) => found,
                 Err(error) if error.code() == Some("NOGROUP") => {
+                    self.outbox.suspect();
                     match self.make_groups(&mut redis).await {
                         Ok(()) => continue,
                         Err(error) => return error.into(),
@@ -295,18 +296,24 @@ impl Relay {
     }
 
     async fn look(&self, redis: &mut MultiplexedConnection) -> redis::RedisResult<()> {
-        let mut pipeline = Pipeline::with_capacity(self.streams.len());
+        let charged = self.outbox.charged();
+        let mut pipeline = Pipeline::with_capacity(self.streams.len() + 1);
+        pipeline.cmd("EXISTS").arg(&self.streams);
         for stream in &self.streams {
             pipeline.cmd("XLEN").arg(stream);
+        }
+        let mut answers = all(redis, &pipeline).await?.into_iter();
+        let there = answers.next().map_or(0, entries::count);
+        if there < self.streams.len() {
+            // Who moves entries makes them again; until then the last figures stand.
+            self.outbox.suspect();
+            return Ok(());
         }
         let mut records = 0;
         let mut heads = Pipeline::new();
         heads.cmd("TIME");
-        for (stream, answer) in self.streams.iter().zip(all(redis, &pipeline).await?) {
-            let length = match answer.extract_error()? {
-                Value::Int(length) => usize::try_from(length).unwrap_or_default(),
-                _ => 0,
-            };
+        for (stream, answer) in self.streams.iter().zip(answers) {
+            let length = entries::count(answer.extract_error()?);
             if length > 0 {
                 records += length;
                 heads
@@ -323,7 +330,7 @@ impl Relay {
         } else {
             Duration::ZERO
         };
-        self.outbox.see(records, age);
+        self.outbox.see(records, age, charged);
         Ok(())
     }
 }

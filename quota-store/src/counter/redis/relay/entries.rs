@@ -176,6 +176,14 @@ pub(super) fn age_of_oldest(answers: Vec<Value>) -> Duration {
     Duration::from_millis(oldest.map_or(0, |oldest| now.saturating_sub(oldest)))
 }
 
+/// A number of things.
+pub(super) fn count(value: Value) -> usize {
+    match value {
+        Value::Int(count) => usize::try_from(count).unwrap_or_default(),
+        _ => 0,
+    }
+}
+
 fn number(value: Value) -> Option<u64> {
     String::from_utf8(bytes(value)?).ok()?.parse().ok()
 }
