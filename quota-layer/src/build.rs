@@ -133,10 +133,7 @@ impl Builder {
     /// Counters in memory come back from it; the application sees to it that no other process
     /// does the same at the same time.
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
-        self.books = Some(OwnBooks(Books {
-            ledger,
-            directory: Some(directory),
-        }));
+        self.books = Some(OwnBooks(Books { ledger, directory }));
         self
     }
 
@@ -211,7 +208,7 @@ impl Builder {
         );
         let stored = records
             .as_ref()
-            .and_then(|records| records.books.directory.clone());
+            .map(|records| Arc::clone(&records.books.directory));
         let shared = Arc::new(Shared {
             runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
@@ -283,7 +280,7 @@ async fn connect(
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     match &config.url {
         StoreUrl::Memory => memory(config, books, clock).await,
-        StoreUrl::Redis { address } => redis(config, address, clock).await,
+        StoreUrl::Redis { address } => redis(config, address, books, clock).await,
     }
 }
 
@@ -309,6 +306,7 @@ async fn memory(
 async fn redis(
     config: &StoreConfig,
     address: &str,
+    books: Option<&Books>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     use quota_store::{Eviction, RedisCounterStore, RedisOptions};
@@ -321,6 +319,7 @@ async fn redis(
     options.prefix.clone_from(&config.prefix);
     options.timeout = config.timeout;
     options.max_reservation = config.max_reservation;
+    options.ledger = books.map(|books| Arc::clone(&books.ledger));
     if config.accept_eviction {
         options.eviction = Eviction::Accept;
     }
@@ -333,6 +332,7 @@ async fn redis(
 async fn redis(
     _: &StoreConfig,
     _: &str,
+    _: Option<&Books>,
     _: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     Err(StartError::MissingFeature {

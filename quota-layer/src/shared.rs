@@ -133,7 +133,9 @@ impl Shared {
 
     /// Where assignments, limits of single subjects and plans are.
     pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
-        self.records.as_ref()?.books.directory.as_ref()
+        self.records
+            .as_ref()
+            .map(|records| &records.books.directory)
     }
 
     /// Why the last reload failed, where it did.

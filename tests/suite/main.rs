@@ -52,6 +52,8 @@ mod protocol_model;
 #[cfg(test)]
 mod proxy_faults;
 #[cfg(test)]
+mod recording;
+#[cfg(test)]
 mod redis_faults;
 #[cfg(test)]
 mod reload;
