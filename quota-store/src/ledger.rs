@@ -139,8 +139,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// A page of who uses how much.
     ///
     /// By name it is read from an index in its order. By what was used, the counters of all open
-    /// windows that it is about are read and sorted for each page: some 100 000 take a tenth of a
-    /// second.
+    /// windows that it is about are read and sorted for each page, which takes a tenth of a second
+    /// for some 80 000.
     fn holders<'a>(
         &'a self,
         query: &'a HoldersQuery,
