@@ -146,6 +146,9 @@ impl Shared {
 
     /// What was charged and is not in the ledger yet.
     pub(crate) fn backlog(&self) -> Backlog {
-        self.store.backlog()
+        match &self.records {
+            Some(records) if !self.store.writes_ledger() => records.backlog(),
+            _ => self.store.backlog(),
+        }
     }
 }
