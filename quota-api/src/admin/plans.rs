@@ -2,7 +2,7 @@
 
 use axum::{Extension, Json, extract::State};
 use http::{HeaderMap, StatusCode};
-use quota_layer::administration::PutPlan;
+use quota_layer::administration::{AdminError, PutPlan};
 use quota_store::PlanName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -245,7 +245,11 @@ pub(super) async fn remove(
     let act = async move |served: Served, doing| {
         let administration = served.administration();
         let done = administration.remove_plan(&plan, reassign_to.as_ref(), &doing);
-        done.await.map_err(Problem::in_query)?;
+        done.await.map_err(|error| match error {
+            // Of those who have it, the first could not be given the other one.
+            AdminError::Invalid { problem, .. } => Problem::parameter("reassign_to", problem),
+            other => Problem::in_query(other),
+        })?;
         let removed = plan.as_str().to_owned();
         Ok(Done::ok(&Removed { removed }))
     };
