@@ -64,7 +64,8 @@ const PLANS_AT_ONCE: usize = 64;
 /// until then operations fail at once with [`StoreErrorKind::Unreachable`].
 ///
 /// An ACL user needs the keys that start with the prefix, and these rights: `+evalsha +eval +info
-/// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`.
+/// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`, and with a ledger `+@stream
+/// +del`.
 ///
 /// It needs a tokio runtime, and its tasks end when it is dropped.
 #[derive(Debug)]

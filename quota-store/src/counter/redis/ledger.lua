@@ -5,7 +5,8 @@
 -- its data would be that of another time, or none.
 -- A partition's stream: one entry per event, which `event.rs` and `members.rs` read. Its first
 -- field says what happened: `c` committed, `l` committed late, `k` corrected, `a` administered,
--- `r` expired and given back, `o` expired and charged. It is never trimmed, or charges were lost.
+-- `r` expired and given back, `o` expired and charged. `d` are the differences that a correction or
+-- an act made. It is never trimmed, or charges were lost.
 
 local HAS_LEDGER = true
 local NOT_SERVING = 254

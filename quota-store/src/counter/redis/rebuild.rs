@@ -241,10 +241,14 @@ impl Keeper {
             self.outbox.ledger.set_epochs(written.collect()).await?;
             for damage in &epochs {
                 // Redis last: what it has is in the ledger.
-                self.step(&self.step_of(damage, Some(damage.new)), &[])
-                    .await?;
-                self.outbox.expect(damage.partition, damage.new);
-                partitions += 1;
+                let step = self.step_of(damage, Some(damage.new));
+                match self.step(&step, &[]).await {
+                    Ok(_) => {
+                        self.outbox.expect(damage.partition, damage.new);
+                        partitions += 1;
+                    }
+                    Err(hindrance) => outcome = Err(hindrance),
+                }
             }
         }
         if partitions > 0 {

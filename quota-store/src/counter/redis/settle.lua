@@ -111,6 +111,21 @@ local function judge(what, marker, epoch_key, epoch, reserved_at)
   return nil, LATE, is_corrected and 'lc' or 'l'
 end
 
+-- What a correction really changed, in the order of the fields: a counter stops at zero.
+local function differences(user, tenant, user_count, count)
+  local texts = {}
+  for i = 1, count do
+    local before
+    if i <= user_count then
+      before = parse(user[i + 1])
+    else
+      before = parse(tenant[i - user_count])
+    end
+    texts[i] = format('%d', used[i] - before)
+  end
+  return table.concat(texts, ' ')
+end
+
 local function settle()
   local a, k = cursor, key_cursor
   local numbers, member = ARGV[a + 1], ARGV[a + 2]
@@ -167,8 +182,10 @@ local function settle()
       return reply
     end
     change(user, tenant, user_count, count, numbers, false)
-    if HAS_LEDGER then
-      append_event(index, what == CORRECT and 'k' or 'l', ARGV[last + 2])
+    if HAS_LEDGER and what == CORRECT then
+      append_event(index, 'k', ARGV[last + 2], 'd', differences(user, tenant, user_count, count))
+    elseif HAS_LEDGER then
+      append_event(index, 'l', ARGV[last + 2])
     end
     call('SET', marker, mark, 'PX', memory)
   end
