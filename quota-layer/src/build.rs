@@ -178,14 +178,7 @@ impl Builder {
             None => connect(&self.config.store, books.as_ref(), &self.clock).await?,
         };
         let config = &self.config.store;
-        let store = Arc::new(GuardedStore::new(
-            store,
-            GuardOptions {
-                timeout: config.timeout,
-                allow_max: config.allow_max,
-                local_share: config.local_share,
-            },
-        ));
+        let store = guarded(store, config);
         let metrics = Arc::new(LayerMetrics::default());
         let records = books.map(|books| {
             let ledger = self.config.ledger.clone();
@@ -213,26 +206,45 @@ impl Builder {
             runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
             settler,
-            assignments: match (self.directory, &stored) {
-                (Some(own), _) => Assignments::Own(own),
-                (None, Some(stored)) => {
-                    Assignments::Stored(CachedDirectory::new(Arc::clone(stored)))
-                }
-                (None, None) => Assignments::Nowhere,
-            },
+            assignments: assignments(self.directory, stored.as_ref()),
             plans: stored.map(PlansKeeper::new),
             records,
             metrics,
             turn: Mutex::default(),
             reload_error: Mutex::default(),
         });
-        if shared.plans.is_some() {
-            // Where the database does not answer, this is tried again while the layer runs.
-            shared.refresh_plans().await;
-            tokio::spawn(plans::watch(Arc::downgrade(&shared)));
-        }
+        follow_plans(&shared).await;
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
+    }
+}
+
+fn guarded(store: Arc<dyn DynCounterStore>, config: &StoreConfig) -> Arc<GuardedStore> {
+    let options = GuardOptions {
+        timeout: config.timeout,
+        allow_max: config.allow_max,
+        local_share: config.local_share,
+    };
+    Arc::new(GuardedStore::new(store, options))
+}
+
+fn assignments(
+    own: Option<Arc<dyn PlanDirectory>>,
+    stored: Option<&Arc<dyn Directory>>,
+) -> Assignments {
+    match (own, stored) {
+        (Some(own), _) => Assignments::Own(own),
+        (None, Some(stored)) => Assignments::Stored(CachedDirectory::new(Arc::clone(stored))),
+        (None, None) => Assignments::Nowhere,
+    }
+}
+
+/// Reads the plans that a database keeps, and again when they change.
+async fn follow_plans(shared: &Arc<Shared>) {
+    if shared.plans.is_some() {
+        // Where the database does not answer, this is tried again while the layer runs.
+        shared.refresh_plans().await;
+        tokio::spawn(plans::watch(Arc::downgrade(shared)));
     }
 }
 
