@@ -133,10 +133,7 @@ impl Builder {
     /// Counters in memory come back from it; the application sees to it that no other process
     /// does the same at the same time.
     pub fn ledger(mut self, ledger: Arc<dyn Ledger>, directory: Arc<dyn Directory>) -> Self {
-        self.books = Some(OwnBooks(Books {
-            ledger,
-            directory: Some(directory),
-        }));
+        self.books = Some(OwnBooks(Books { ledger, directory }));
         self
     }
 
@@ -181,14 +178,7 @@ impl Builder {
             None => connect(&self.config.store, books.as_ref(), &self.clock).await?,
         };
         let config = &self.config.store;
-        let store = Arc::new(GuardedStore::new(
-            store,
-            GuardOptions {
-                timeout: config.timeout,
-                allow_max: config.allow_max,
-                local_share: config.local_share,
-            },
-        ));
+        let store = guarded(store, config);
         let metrics = Arc::new(LayerMetrics::default());
         let records = books.map(|books| {
             let ledger = self.config.ledger.clone();
@@ -211,31 +201,50 @@ impl Builder {
         );
         let stored = records
             .as_ref()
-            .and_then(|records| records.books.directory.clone());
+            .map(|records| Arc::clone(&records.books.directory));
         let shared = Arc::new(Shared {
             runtime: CurrentRuntime::from_pointee(Runtime::new(self.config, identifier, None)),
             store,
             settler,
-            assignments: match (self.directory, &stored) {
-                (Some(own), _) => Assignments::Own(own),
-                (None, Some(stored)) => {
-                    Assignments::Stored(CachedDirectory::new(Arc::clone(stored)))
-                }
-                (None, None) => Assignments::Nowhere,
-            },
+            assignments: assignments(self.directory, stored.as_ref()),
             plans: stored.map(PlansKeeper::new),
             records,
             metrics,
             turn: Mutex::default(),
             reload_error: Mutex::default(),
         });
-        if shared.plans.is_some() {
-            // Where the database does not answer, this is tried again while the layer runs.
-            shared.refresh_plans().await;
-            tokio::spawn(plans::watch(Arc::downgrade(&shared)));
-        }
+        follow_plans(&shared).await;
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
+    }
+}
+
+fn guarded(store: Arc<dyn DynCounterStore>, config: &StoreConfig) -> Arc<GuardedStore> {
+    let options = GuardOptions {
+        timeout: config.timeout,
+        allow_max: config.allow_max,
+        local_share: config.local_share,
+    };
+    Arc::new(GuardedStore::new(store, options))
+}
+
+fn assignments(
+    own: Option<Arc<dyn PlanDirectory>>,
+    stored: Option<&Arc<dyn Directory>>,
+) -> Assignments {
+    match (own, stored) {
+        (Some(own), _) => Assignments::Own(own),
+        (None, Some(stored)) => Assignments::Stored(CachedDirectory::new(Arc::clone(stored))),
+        (None, None) => Assignments::Nowhere,
+    }
+}
+
+/// Reads the plans that a database keeps, and again when they change.
+async fn follow_plans(shared: &Arc<Shared>) {
+    if shared.plans.is_some() {
+        // Where the database does not answer, this is tried again while the layer runs.
+        shared.refresh_plans().await;
+        tokio::spawn(plans::watch(Arc::downgrade(shared)));
     }
 }
 
@@ -283,7 +292,7 @@ async fn connect(
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     match &config.url {
         StoreUrl::Memory => memory(config, books, clock).await,
-        StoreUrl::Redis { address } => redis(config, address, clock).await,
+        StoreUrl::Redis { address } => redis(config, address, books, clock).await,
     }
 }
 
@@ -309,6 +318,7 @@ async fn memory(
 async fn redis(
     config: &StoreConfig,
     address: &str,
+    books: Option<&Books>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     use quota_store::{Eviction, RedisCounterStore, RedisOptions};
@@ -321,6 +331,7 @@ async fn redis(
     options.prefix.clone_from(&config.prefix);
     options.timeout = config.timeout;
     options.max_reservation = config.max_reservation;
+    options.ledger = books.map(|books| Arc::clone(&books.ledger));
     if config.accept_eviction {
         options.eviction = Eviction::Accept;
     }
@@ -333,6 +344,7 @@ async fn redis(
 async fn redis(
     _: &StoreConfig,
     _: &str,
+    _: Option<&Books>,
     _: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
     Err(StartError::MissingFeature {

@@ -116,13 +116,15 @@ pub(crate) struct Charges {
     tables: Vec<OnceLock<ArcSwap<Windows>>>,
 }
 
+/// Gives the tables of each configuration an id.
+static IDS: AtomicU64 = AtomicU64::new(0);
+
 impl Charges {
     pub(crate) fn new(config: &Config) -> Self {
         let plans = config.plans.len();
         let count = config.rules.len() * plans * (plans + 1);
-        // Only unique: nothing else is ordered by it.
-        static IDS: AtomicU64 = AtomicU64::new(0);
         Self {
+            // Only unique: nothing else is ordered by it.
             id: IDS.fetch_add(1, Ordering::Relaxed),
             plans,
             tables: std::iter::repeat_with(OnceLock::new).take(count).collect(),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use quota_store::{
     Amounts, Commit, GuardedStore, Settled, StoreError,
     ledger::{
-        Attempt, Denials, Entry, Outcome, Posting, PostingKind, Recorder, RecorderOptions,
+        Attempt, Backlog, Denials, Entry, Outcome, Posting, PostingKind, Recorder, RecorderOptions,
         Recording,
     },
 };
@@ -101,6 +101,11 @@ impl Records {
             return None;
         }
         Some(Arc::new(attempt))
+    }
+
+    /// What was charged and waits to be written by this process.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.recorder.backlog()
     }
 
     /// Takes what was not charged. Where there is no room it is dropped and counted.

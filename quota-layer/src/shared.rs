@@ -133,7 +133,9 @@ impl Shared {
 
     /// Where assignments, limits of single subjects and plans are.
     pub(crate) fn stored(&self) -> Option<&Arc<dyn Directory>> {
-        self.records.as_ref()?.books.directory.as_ref()
+        self.records
+            .as_ref()
+            .map(|records| &records.books.directory)
     }
 
     /// Why the last reload failed, where it did.
@@ -144,6 +146,9 @@ impl Shared {
 
     /// What was charged and is not in the ledger yet.
     pub(crate) fn backlog(&self) -> Backlog {
-        self.store.backlog()
+        match &self.records {
+            Some(records) if !self.store.writes_ledger() => records.backlog(),
+            _ => self.store.backlog(),
+        }
     }
 }

@@ -28,6 +28,8 @@ pub enum Act {
     SetUsed(CounterKey, Amount),
     /// Adds to `used`, or takes from it; it stops at zero and at [`Amount::MAX`].
     AddUsed(CounterKey, i64),
+    /// Makes `used` at least this much, because the ledger says so: it is not posted to it.
+    Raise(CounterKey, Amount),
     /// Says that the subject's plan, overrides or resets changed.
     AdvanceGeneration(Scope, Generation),
 }

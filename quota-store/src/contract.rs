@@ -134,10 +134,12 @@ macro_rules! counter_store_contract {
             a_heap_of_expired_reservations_denies_nobody
             a_window_that_is_not_now_is_stale
             a_plan_of_another_generation_is_stale
+            plans_of_another_generation_are_stale
             a_generation_may_come_before_the_first_reserve
             an_untouched_counter_is_zero
             a_reset_leaves_reservations_alone
             used_is_set_and_added_to
+            used_is_raised_and_never_lowered
             an_act_is_about_one_subject
             an_act_takes_effect_once
             tenants_never_share_a_counter

@@ -10,6 +10,18 @@ use crate::{
     ledger::Backlog,
 };
 
+/// Data that a counter store lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// When it was noticed, by the store's time.
+    pub at: UnixMillis,
+    /// How many of the 256 partitions were lost.
+    pub partitions: usize,
+    /// How many records at most this process knows of that are in no ledger: what waited when it
+    /// last looked, and what it charged since. So many charges may have been forgotten.
+    pub records_at_most: u64,
+}
+
 pub mod guarded;
 pub mod memory;
 #[cfg(feature = "redis")]
@@ -60,6 +72,11 @@ pub trait CounterStore: Send + Sync + 'static {
     /// What the store has charged and the ledger does not have yet, as far as it is known.
     fn backlog(&self) -> Backlog {
         Backlog::default()
+    }
+
+    /// The last time that the store was found to have lost data, since this process began.
+    fn last_loss(&self) -> Option<Loss> {
+        None
     }
 
     /// Says that the plans which a database keeps changed: reserves that were worked out from
@@ -136,6 +153,8 @@ pub trait DynCounterStore: Send + Sync + 'static {
     fn writes_ledger(&self) -> bool;
     /// See [`CounterStore::backlog`].
     fn backlog(&self) -> Backlog;
+    /// See [`CounterStore::last_loss`].
+    fn last_loss(&self) -> Option<Loss>;
     /// See [`CounterStore::advance_plans`].
     fn advance_plans(&self, generation: Generation) -> BoxFuture<'_, Result<(), StoreError>>;
     /// See [`CounterStore::reserve`].
@@ -214,6 +233,10 @@ impl<C: CounterStore> DynCounterStore for C {
 
     fn backlog(&self) -> Backlog {
         CounterStore::backlog(self)
+    }
+
+    fn last_loss(&self) -> Option<Loss> {
+        CounterStore::last_loss(self)
     }
 
     fn advance_plans(&self, generation: Generation) -> BoxFuture<'_, Result<(), StoreError>> {

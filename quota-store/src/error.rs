@@ -10,6 +10,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
+    is_partial: bool,
     source: BoxError,
 }
 
@@ -59,8 +60,25 @@ impl StoreError {
     pub fn new(kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
         Self {
             kind,
+            is_partial: false,
             source: source.into(),
         }
+    }
+
+    /// An error about a part of the counters, where the store goes on serving the others.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_a_part(kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
+        Self {
+            is_partial: true,
+            ..Self::new(kind, source)
+        }
+    }
+
+    /// Whether only a part of the counters can't be served, so that the store is to be asked about
+    /// others all the same.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// What kind of failure this is.

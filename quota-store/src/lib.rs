@@ -121,6 +121,7 @@ mod name;
 #[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
 mod partition;
 mod plan;
+pub mod reconcile;
 mod reservation;
 mod subject;
 mod time;
@@ -138,7 +139,7 @@ pub use counter::guarded::{
 #[cfg(feature = "redis")]
 pub use counter::redis::{Eviction, RedisCounterStore, RedisOptions, RedisStartError, RedisUrl};
 pub use counter::{
-    CounterStore, DynCounterStore,
+    CounterStore, DynCounterStore, Loss,
     memory::{MemoryCounterStore, MemoryOptions},
 };
 pub use decision::{Allowed, Cause, Decision, Denied, Renewed, Settled, Stale};

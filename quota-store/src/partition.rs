@@ -27,3 +27,16 @@ pub(crate) fn encoded(id: &str) -> Cow<'_, str> {
     }
     text.into()
 }
+
+/// What [`encoded`] made of an id; `None` where it made it of none.
+#[cfg(feature = "redis")]
+pub(crate) fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut id = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, plain) = part.split_at_checked(2)?;
+        id.push(u8::from_str_radix(digits, 16).ok()?);
+        id.extend_from_slice(plain.as_bytes());
+    }
+    String::from_utf8(id).ok()
+}

@@ -262,4 +262,6 @@ pub struct Correction {
     pub reservation: Reservation,
     /// What to add to each counter, in the order of its holds; a counter stops at zero.
     pub differences: SmallVec<[i64; 3]>,
+    /// What the ledger is to say of it once it has taken effect; `None` without a ledger.
+    pub attempt: Option<Arc<Attempt>>,
 }

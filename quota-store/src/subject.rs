@@ -78,6 +78,24 @@ pub enum Subject {
     Tenant(TenantId),
 }
 
+#[cfg(any(feature = "redis", test))]
+impl Subject {
+    /// A requester whose counters of one scope are this subject's: who uses a tenant's counters
+    /// does not matter.
+    pub(crate) fn requester(&self) -> Requester {
+        match self {
+            Self::User { tenant, user } => Requester {
+                tenant: tenant.clone(),
+                user: user.clone(),
+            },
+            Self::Tenant(tenant) => Requester {
+                tenant: Some(tenant.clone()),
+                user: UserId("-".into()),
+            },
+        }
+    }
+}
+
 /// Whether a limit is of the user or of the tenant as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

@@ -22,6 +22,8 @@ macro_rules! on_both_stores {
 // A test binary is always built with `cfg(test)`; said of a module, it lets its helper functions
 // unwrap like the tests themselves.
 #[cfg(test)]
+mod administration;
+#[cfg(test)]
 mod authentication;
 #[cfg(test)]
 mod docs;
@@ -49,6 +51,8 @@ mod processes;
 mod protocol_model;
 #[cfg(test)]
 mod proxy_faults;
+#[cfg(test)]
+mod recording;
 #[cfg(test)]
 mod redis_faults;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Several processes share one Redis, and some of them die.
 
 use std::{
+    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -28,8 +29,9 @@ struct Cluster {
 }
 
 /// One process.
-struct Node {
-    process: Process,
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) process: Process,
     base: String,
     client: reqwest::Client,
 }
@@ -58,25 +60,9 @@ impl Cluster {
         }
     }
 
-    /// Another process: this program again, as the test `serves_when_it_is_told_to`.
+    /// Another process.
     async fn node(&self) -> Node {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args([
-                "--exact",
-                "processes::serves_when_it_is_told_to",
-                "--nocapture",
-            ])
-            .env(SERVE, self.config.path());
-        let process = Process::run(&command);
-        let line = process.line_with("listening on ").await;
-        let base = line.split("listening on ").nth(1).unwrap().to_owned();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Node {
-            process,
-            base,
-            client,
-        }
+        Node::start(self.config.path()).await
     }
 
     /// What is used and reserved.
@@ -107,8 +93,46 @@ impl Cluster {
 }
 
 impl Node {
+    /// Starts a process that serves with this configuration: this program again, as the test
+    /// `serves_when_it_is_told_to`.
+    pub(crate) fn launch(config: &Path) -> Process {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "processes::serves_when_it_is_told_to",
+                "--nocapture",
+            ])
+            .env(SERVE, config);
+        Process::run(&command)
+    }
+
+    /// The same, once it serves.
+    pub(crate) async fn start(config: &Path) -> Self {
+        let process = Self::launch(config);
+        let line = process.line_with("listening on ").await;
+        let base = line.split("listening on ").nth(1).unwrap().to_owned();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            process,
+            base,
+            client,
+        }
+    }
+
+    /// What is used, as a request that fails is told.
+    pub(crate) async fn used(&self) -> u64 {
+        let request = self
+            .client
+            .get(format!("{}/demo/status/500", self.base))
+            .header("authorization", bearer("alice"));
+        let response = request.send().await.unwrap();
+        let used = response.headers()["x-quota-used"].to_str().unwrap();
+        used.parse().unwrap()
+    }
+
     /// The status of one request; `None` where the process dies before it answers.
-    fn status(
+    pub(crate) fn status(
         &self,
         status: u16,
         delay_ms: u64,

@@ -11,7 +11,7 @@ use quota_layer::{Config, QuotaLayer};
 use quota_store::{
     Anchor, Clock, CounterKey, CounterValue, DynCounterStore, MemoryCounterStore, MemoryOptions,
     QuotaName, RedisCounterStore, RedisOptions, Requester, Scope, SystemClock, TenantId, UserId,
-    Window,
+    Window, ledger::Ledger,
 };
 use tempfile::NamedTempFile;
 
@@ -130,9 +130,15 @@ impl Store {
 
 /// A store in the Redis at `url`, under a prefix of its own, with a patient time-out.
 pub async fn redis_store(url: &str) -> RedisCounterStore {
+    redis_store_over(url, None).await
+}
+
+/// The same, which brings what it charges to a ledger.
+pub async fn redis_store_over(url: &str, ledger: Option<Arc<dyn Ledger>>) -> RedisCounterStore {
     let mut options = RedisOptions::new(url.parse().expect("an address"));
     options.prefix = unique_prefix();
     options.timeout = Duration::from_secs(5);
+    options.ledger = ledger;
     RedisCounterStore::connect(options, Arc::new(SystemClock))
         .await
         .unwrap_or_else(|error| panic!("{error}"))
@@ -154,6 +160,18 @@ impl Layered {
         self.counter(&requester, Scope::User, quota, window).await
     }
 
+    /// Names a counter in the present UTC window.
+    #[must_use]
+    pub fn key(&self, scope: Scope, quota: &str, window: &str) -> CounterKey {
+        let window: Window = window.parse().expect("a window");
+        CounterKey {
+            scope,
+            quota: QuotaName::new(quota).expect("a quota's name"),
+            window,
+            span: window.span_at(self.store.now(), &TimeZone::UTC, Anchor::Calendar),
+        }
+    }
+
     /// Any counter in the present UTC window.
     pub async fn counter(
         &self,
@@ -162,13 +180,7 @@ impl Layered {
         quota: &str,
         window: &str,
     ) -> CounterValue {
-        let window: Window = window.parse().expect("a window");
-        let key = CounterKey {
-            scope,
-            quota: QuotaName::new(quota).expect("a quota's name"),
-            window,
-            span: window.span_at(self.store.now(), &TimeZone::UTC, Anchor::Calendar),
-        };
+        let key = self.key(scope, quota, window);
         let values = self.store.read(requester, &[key]).await;
         values.unwrap_or_else(|error| panic!("{error}"))[0]
     }

@@ -1,7 +1,7 @@
 //! Giving a subject another plan.
 
 use quota_store::{
-    Act, CounterKey, Subject, UnixMillis,
+    Act, CounterKey, CounterValue, Subject, UnixMillis,
     directory::Entry,
     ledger::{Batch, Span},
 };
@@ -111,7 +111,7 @@ impl Administration {
             if known.contains(key) {
                 continue;
             }
-            let missing = self.missing(change.subject, after, key).await?;
+            let missing = self.missing(change.subject, (before, after), key).await?;
             if missing > 0 {
                 let act = Act::AddUsed(key.clone(), missing);
                 // The ledger's own figures led to it, under the key of the window alone.
@@ -126,11 +126,12 @@ impl Administration {
         self.append(batch).await
     }
 
-    /// How much more the ledger says was used in a window than its counter does.
+    /// How much more was used in a window than its counter says: by the ledger, and by counters of
+    /// windows within it, which know of what the ledger does not have yet.
     async fn missing(
         &self,
         subject: &Subject,
-        after: &Position,
+        (before, after): (&Position, &Position),
         key: &CounterKey,
     ) -> Result<i64, AdminError> {
         let span = Span {
@@ -140,10 +141,18 @@ impl Administration {
         let ledger = self.ledger()?;
         let charged = ledger.charged(subject, &key.quota, span).await;
         let charged = charged.map_err(AdminError::Ledger)?;
-        let keys = std::slice::from_ref(key);
-        let values = self.shared.store.read(&after.requester, keys).await;
+        let is_within = |other: &CounterKey| {
+            let end = other.span.end().unwrap_or(Span::ALL.to);
+            other.quota == key.quota && other.span.start() >= span.from && end <= span.to
+        };
+        let within = before.own_counters().map(|(_, other)| other);
+        let mut keys = vec![key.clone()];
+        keys.extend(within.filter(|other| is_within(other)).cloned());
+        let values = self.shared.store.read(&after.requester, &keys).await;
         let values = values.map_err(AdminError::Store)?;
-        let counted = values.first().map(|value| value.used).unwrap_or_default();
-        Ok(signed(charged) - signed(counted))
+        let used = |value: &CounterValue| value.used;
+        let counted = values.first().map(used).unwrap_or_default();
+        let within = values.iter().skip(1).map(used).max().unwrap_or_default();
+        Ok(signed(charged.max(within)) - signed(counted))
     }
 }

@@ -67,6 +67,10 @@ impl Administration {
     ///
     /// [`AdminError::Invalid`] for a quota that there is not, and [`AdminError::Store`] and
     /// [`AdminError::Ledger`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "whose, of what, how much, and who does it"
+    )]
     pub async fn set_used(
         &self,
         subject: &Subject,
@@ -173,20 +177,26 @@ impl Administration {
         change: Change<'_>,
         changed: Vec<Changed>,
     ) -> Result<Vec<CounterChange>, AdminError> {
-        let (changes, postings): (Vec<_>, Vec<_>) = changed
-            .into_iter()
-            .map(|changed| (changed.change, changed.posting))
-            .unzip();
-        let (before, after) = json::counters(&changes);
+        let (done, postings) = apart(changed);
+        let (before, after) = json::counters(&done);
         let audit = change.audit(self.shared.store.now(), before, after);
         let batch = Batch {
-            postings: postings.into_iter().flatten().collect(),
+            postings,
             audits: vec![audit],
             ..Batch::default()
         };
         self.append(batch).await?;
-        Ok(changes)
+        Ok(done)
     }
+}
+
+/// What was done, and what the ledger is to say of it.
+pub(super) fn apart(changed: Vec<Changed>) -> (Vec<CounterChange>, Vec<Posting>) {
+    let (done, postings): (Vec<_>, Vec<_>) = changed
+        .into_iter()
+        .map(|changed| (changed.change, changed.posting))
+        .unzip();
+    (done, postings.into_iter().flatten().collect())
 }
 
 /// What an administrator's change of one counter is in the ledger.

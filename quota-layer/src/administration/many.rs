@@ -30,6 +30,10 @@ impl Administration {
     /// # Errors
     ///
     /// As [`assign`](Self::assign).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "whose, whom, what, how, and who does it"
+    )]
     pub async fn assign_many(
         &self,
         tenant: Option<&TenantId>,
@@ -136,7 +140,9 @@ impl Administration {
     pub async fn forget(&self, requester: &Requester, doing: &Doing) -> Result<u64, AdminError> {
         let ledger = self.ledger()?;
         let pseudonym = format!("forgotten-{}", derived(doing.id, "pseudonym").simple());
-        let pseudonym = UserId::new(&pseudonym).expect("this text is not empty");
+        let Ok(pseudonym) = UserId::new(&pseudonym) else {
+            unreachable!("a pseudonym is not empty");
+        };
         let mut changed = 0;
         loop {
             let step = ledger

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     AdminError, Administration, CounterChange, Doing,
     change::{Change, derived},
-    counters::{Changed, admin_posting, signed},
+    counters::{Changed, admin_posting, apart, signed},
     json,
 };
 
@@ -34,6 +34,10 @@ impl Administration {
     /// [`AdminError::NotFound`] for an attempt that the user did not make,
     /// [`AdminError::Conflict`] where nothing is left of it to give back, [`AdminError::Invalid`]
     /// for a quota that there is not, and [`AdminError::Store`] and [`AdminError::Ledger`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "whose, of what, how much, and who does it"
+    )]
     pub async fn refund(
         &self,
         requester: &Requester,
@@ -53,19 +57,16 @@ impl Administration {
             action: "refund",
             doing,
         };
-        let (charges, at) = match attempt {
-            Some(id) => self.charges_of(requester, quota, id).await?,
-            None => {
-                let of_quota = position
-                    .keys()
-                    .into_iter()
-                    .filter(|key| key.quota == *quota);
-                let charges = of_quota.map(|counter| Charge {
-                    counter,
-                    charged: amount,
-                });
-                (charges.collect(), position.now)
-            }
+        let (charges, at) = if let Some(id) = attempt {
+            self.charges_of(requester, quota, id).await?
+        } else {
+            let of_quota = position.keys().into_iter();
+            let of_quota = of_quota.filter(|key| key.quota == *quota);
+            let charges = of_quota.map(|counter| Charge {
+                counter,
+                charged: amount,
+            });
+            (charges.collect(), position.now)
         };
         let before = match attempt {
             Some(id) => self.refunded_before(requester, quota, (id, doing)).await?,
@@ -113,7 +114,7 @@ impl Administration {
         let entries = history.postings.iter().flat_map(|posting| &posting.entries);
         for entry in entries.filter(|entry| entry.counter.quota == *quota) {
             match charges.iter_mut().find(|(key, _)| *key == entry.counter) {
-                Some((_, charged)) => *charged = charged.saturating_add(entry.amount),
+                Some((_, sum)) => *sum = sum.saturating_add(entry.amount),
                 None => charges.push((entry.counter.clone(), entry.amount)),
             }
         }
@@ -206,11 +207,8 @@ impl Administration {
         changed: Vec<Changed>,
         (quota, amount, attempt): (&QuotaName, Amount, Option<ReservationId>),
     ) -> Result<Vec<CounterChange>, AdminError> {
-        let (changes, postings): (Vec<_>, Vec<_>) = changed
-            .into_iter()
-            .map(|changed| (changed.change, changed.posting))
-            .unzip();
-        let (before, after) = json::counters(&changes);
+        let (done, postings) = apart(changed);
+        let (before, after) = json::counters(&done);
         let before = json!({ "counters": before });
         let after = json!({
             "counters": after,
@@ -219,11 +217,11 @@ impl Administration {
             "event": attempt.map(|id| id.to_string()),
         });
         self.append(Batch {
-            postings: postings.into_iter().flatten().collect(),
+            postings,
             audits: vec![change.audit(self.shared.store.now(), before, after)],
             ..Batch::default()
         })
         .await?;
-        Ok(changes)
+        Ok(done)
     }
 }

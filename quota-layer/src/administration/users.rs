@@ -1,6 +1,6 @@
 //! Who uses how much.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use quota_store::{
     Amount, CounterKey, CounterValue, PlanName, Requester, Scope, Subject, UnixMillis, UserId,
@@ -237,7 +237,11 @@ fn cursor_text(cursor: &HolderCursor) -> Option<String> {
         to: span.end().map(UnixMillis::get),
     };
     let json = serde_json::to_vec(&cursor).ok()?;
-    Some(json.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut text = String::with_capacity(json.len() * 2);
+    for byte in json {
+        write!(text, "{byte:02x}").ok()?;
+    }
+    Some(text)
 }
 
 fn parse_cursor(text: &str) -> Result<HolderCursor, AdminError> {

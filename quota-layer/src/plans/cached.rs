@@ -167,9 +167,10 @@ impl Known {
             .as_ref()
             .and_then(|entry| entry.changes_after(now));
         Self {
-            holding: match entries.is_empty() {
-                true => Holding::nothing(),
-                false => Arc::new(Holding::at(&entries, now)),
+            holding: if entries.is_empty() {
+                Holding::nothing()
+            } else {
+                Arc::new(Holding::at(&entries, now))
             },
             until: user.into_iter().chain(tenant).min(),
             entries,

@@ -13,7 +13,17 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Books {
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) directory: Option<Arc<dyn Directory>>,
+    pub(crate) directory: Arc<dyn Directory>,
+}
+
+impl Books {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    fn of<B: Ledger + Directory>(both: Arc<B>) -> Self {
+        Self {
+            ledger: Arc::<B>::clone(&both),
+            directory: both,
+        }
+    }
 }
 
 /// Whether other processes may use the file of a ledger.
@@ -64,10 +74,7 @@ async fn sqlite(
         },
     };
     let ledger = SqliteLedger::open(options).await.map_err(refused)?;
-    Ok(Books {
-        ledger: Arc::new(ledger),
-        directory: None,
-    })
+    Ok(Books::of(Arc::new(ledger)))
 }
 
 #[cfg(not(feature = "sqlite"))]
@@ -93,10 +100,7 @@ async fn postgres(url: &crate::config::PostgresUrl, claimed: Claimed) -> Result<
     }
     let options = PostgresOptions::new(url.0.expose_secret()).map_err(refused)?;
     let ledger = PostgresLedger::connect(options).await.map_err(refused)?;
-    Ok(Books {
-        ledger: Arc::new(ledger),
-        directory: None,
-    })
+    Ok(Books::of(Arc::new(ledger)))
 }
 
 #[cfg(not(feature = "postgres"))]

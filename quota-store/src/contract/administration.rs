@@ -63,6 +63,21 @@ pub async fn used_is_set_and_added_to(under: impl StoreUnderTest) {
     assert_eq!(read(&under, &ama(), &messages()).await, value(10, 0));
 }
 
+/// A counter is raised to an amount, and never lowered by that.
+pub async fn used_is_raised_and_never_lowered(under: impl StoreUnderTest) {
+    let held = ask_messages(&under, 10, 1).allowed(&under).await;
+    let mut used = 0;
+    for (amount, expected) in [(0, 0), (4, 4), (3, 4), (4, 4), (10, 10)] {
+        let done = administer(&under, &ama(), Act::Raise(messages(), units(amount))).await;
+        let (before, after) = (value(used, 1), value(expected, 1));
+        assert_eq!(done, Administered::Counter { before, after });
+        used = expected;
+    }
+    ask_messages(&under, 10, 1).denied(&under).await;
+    release(&under, &held).await;
+    assert_eq!(read(&under, &ama(), &messages()).await, value(10, 0));
+}
+
 /// Acts on the tenant's counters do not touch the user's.
 pub async fn an_act_is_about_one_subject(under: impl StoreUnderTest) {
     let act = Act::SetUsed(tenant_messages(), units(7));

@@ -262,6 +262,7 @@ pub(super) async fn correct(
     let correction = Correction {
         reservation: reservation.clone(),
         differences: differences.iter().copied().collect(),
+        attempt: None,
     };
     let settled = under.store().correct(&correction).await;
     settled.expect("the store answers")

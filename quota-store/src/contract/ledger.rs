@@ -78,6 +78,7 @@ macro_rules! ledger_contract {
             a_correction_may_come_first
             user_and_tenant_have_counters_of_their_own
             marks_never_go_back
+            epochs_are_kept
             hostile_texts_are_only_texts
             pages_show_every_record_once
             conditions_select

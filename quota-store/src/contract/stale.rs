@@ -3,8 +3,8 @@
 use super::{
     StoreUnderTest,
     ask::{
-        Ask, administer, ama_of_acme, at_most, counter, messages, read, stale, tenant_messages,
-        value, window_of,
+        Ask, administer, ama, ama_of_acme, at_most, counter, messages, read, requester, stale,
+        tenant_messages, value, window_of,
     },
 };
 use crate::{Act, Administered, CounterStore, Decision, Generation, KnownGeneration, Scope, Stale};
@@ -70,6 +70,61 @@ pub async fn a_plan_of_another_generation_is_stale(under: impl StoreUnderTest) {
     }
     let both = read(&under, &ama_of_acme(), &messages()).await;
     assert_eq!(both, value(0, 14));
+}
+
+/// What was worked out from other plans of the database than the stored ones is refused, whoever
+/// asks.
+pub async fn plans_of_another_generation_are_stale(under: impl StoreUnderTest) {
+    let requesters = [ama(), ama_of_acme(), requester(Some("globex"), "bob")];
+    let cached = |number| KnownGeneration::Cached(Generation(number));
+    let fresh = |number| KnownGeneration::Fresh(Generation(number));
+    for who in &requesters {
+        let ask = |known| {
+            Ask::of(&under, who)
+                .hold(&messages(), at_most(100), 1)
+                .with(|request| request.plans_generation = known)
+        };
+        let assert_stale = async |known, current: Option<u64>| {
+            let current = current.map(Generation);
+            assert_eq!(
+                stale(ask(known).send(&under).await),
+                Stale::Plans { current }
+            );
+        };
+        ask(KnownGeneration::Untracked).allowed(&under).await;
+        // Another owner may have stored it already.
+        let first = ask(cached(7)).send(&under).await;
+        assert!(!matches!(first, Decision::Denied(_)), "{first:?}");
+        ask(fresh(7)).allowed(&under).await;
+        ask(cached(7)).allowed(&under).await;
+        assert_stale(cached(6), Some(7)).await;
+        assert_stale(fresh(6), Some(7)).await;
+        assert_stale(cached(8), Some(7)).await;
+    }
+    for (advanced, known) in [(9, 9), (8, 9), (10, 10)] {
+        let done = under.store().advance_plans(Generation(advanced)).await;
+        done.expect("the store answers");
+        for who in &requesters {
+            let ask = |known| {
+                Ask::of(&under, who)
+                    .hold(&messages(), at_most(100), 1)
+                    .with(|request| request.plans_generation = known)
+            };
+            let current = Some(Generation(known));
+            let old = stale(ask(fresh(7)).send(&under).await);
+            assert_eq!(old, Stale::Plans { current });
+            ask(cached(known)).allowed(&under).await;
+            ask(fresh(known)).allowed(&under).await;
+        }
+    }
+    // It is advanced before anybody asked, too, and a reserve that is stale holds nothing.
+    let unheard = requester(None, "unheard");
+    let ask = Ask::of(&under, &unheard)
+        .hold(&messages(), at_most(5), 1)
+        .with(|request| request.plans_generation = cached(9));
+    let current = Some(Generation(10));
+    assert_eq!(stale(ask.send(&under).await), Stale::Plans { current });
+    assert_eq!(read(&under, &unheard, &messages()).await, value(0, 0));
 }
 
 /// A generation that was advanced before the first reserve is already known.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Administered, Amount, Commit, Correction, CounterKey, CounterValue, Decision, DynCounterStore,
-    Generation, Operation, Percent, Renewed, Requester, Reservation, Reserve, Sends, Settled,
+    Generation, Loss, Operation, Percent, Renewed, Requester, Reservation, Reserve, Sends, Settled,
     StoreError, StoreErrorKind, UnixMillis, ledger::Backlog,
 };
 
@@ -186,6 +186,12 @@ impl GuardedStore {
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         self.store.backlog()
+    }
+
+    /// See [`CounterStore::last_loss`](crate::CounterStore::last_loss).
+    #[must_use]
+    pub fn last_loss(&self) -> Option<Loss> {
+        self.store.last_loss()
     }
 
     /// Holds all units of the request, or says what becomes of it without the store.

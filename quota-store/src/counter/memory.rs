@@ -136,6 +136,7 @@ impl<C: Clock> MemoryCounterStore<C> {
             common: Common {
                 memory: options.max_reservation.saturating_add(MEMORY_MARGIN),
                 epoch: Epoch(rand::random()),
+                plans: Mutex::default(),
                 subjects: Pool::new(options.max_subjects, 1),
                 anonymous: Pool::new(options.max_subjects / ANONYMOUS_SHARE, 1),
                 counters: pool(options.max_counters),
@@ -264,7 +265,8 @@ impl<C: Clock> CounterStore for MemoryCounterStore<C> {
         self.clock.now()
     }
 
-    async fn advance_plans(&self, _generation: Generation) -> Result<(), StoreError> {
+    async fn advance_plans(&self, generation: Generation) -> Result<(), StoreError> {
+        self.common.advance_plans(generation);
         Ok(())
     }
 

@@ -13,8 +13,10 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
-    Generation, Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends, Settled,
-    StoreError, StoreErrorKind, UnixMillis,
+    Epoch, Generation, Loss, Operation, Renewed, Requester, Reservation, Reserve, Scope, Sends,
+    Settled, StoreError, UnixMillis,
+    ledger::Backlog,
+    reconcile::{ReconcileError, Reconciliation, Repair},
 };
 
 mod connector;
@@ -23,7 +25,13 @@ mod gather;
 mod items;
 mod keys;
 mod link;
+mod members;
+mod operations;
 mod options;
+mod outbox;
+mod rebuild;
+mod reconcile;
+mod relay;
 mod replies;
 mod script;
 mod sweep;
@@ -33,16 +41,21 @@ pub use options::{Eviction, RedisOptions, RedisStartError, RedisUrl};
 use connector::Connector;
 use failure::Failure;
 use gather::{Answer, Claim, Gatherer};
-use items::{Ending, Order};
+use items::Ending;
 use keys::{Address, Partitions};
 use link::Link;
-use replies::Outcome;
-use script::{Item, Script, Scripts, Words};
+use operations::invalid;
+use outbox::Outbox;
+use rebuild::Keeper;
+use relay::Relay;
+use script::{Item, LedgerScripts, Script, Scripts, Words};
 
 /// More counters in one operation than any plan has.
 const MOST_COUNTERS: usize = 1_000;
 /// The most reservations that one call renews.
 const MOST_RENEWED: usize = 512;
+/// How many partitions hear of new plans in one call.
+const PLANS_AT_ONCE: usize = 64;
 
 /// Counters in Redis 7.0 or newer; any number of processes may share them.
 ///
@@ -60,6 +73,8 @@ pub struct RedisCounterStore {
     reserves: Gatherer,
     endings: Gatherer,
     scripts: Scripts,
+    outbox: Option<Arc<Outbox>>,
+    keeper: Option<Arc<Keeper>>,
     clock: Arc<dyn Clock>,
     /// The store's time minus the clock's, in milliseconds.
     offset: AtomicI64,
@@ -96,7 +111,8 @@ impl RedisCounterStore {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RedisStartError> {
         let (prefix, timeout, memory) = (options.prefix.clone(), options.timeout, options.memory());
-        let connector = Connector::new(options)?;
+        let outbox = options.ledger.clone().map(Outbox::new).map(Arc::new);
+        let connector = Connector::new(options.clone())?;
         let link = Link::new();
         let (sender, first) = oneshot::channel();
         let keep_up = tokio::spawn(Arc::clone(&link).keep_up(connector, sender));
@@ -105,11 +121,15 @@ impl RedisCounterStore {
 
         let sweep_all = sweep::sweep_all(
             Arc::downgrade(&link),
-            Scripts::new().sweep,
+            scripts(outbox.as_ref()).sweep,
             prefix.clone(),
             memory,
         );
         tasks.0.push(tokio::spawn(sweep_all).abort_handle());
+        let keeper = match &outbox {
+            Some(outbox) => Some(bring_to_ledger(&link, outbox, options, &mut tasks).await?),
+            None => None,
+        };
         let gather = |script: Script| {
             Gatherer::start(Arc::clone(&link), script, move |count| {
                 let mut head = items::head(memory);
@@ -118,9 +138,11 @@ impl RedisCounterStore {
             })
         };
         Ok(Self {
-            reserves: gather(Scripts::new().reserve),
-            endings: gather(Scripts::new().settle),
-            scripts: Scripts::new(),
+            reserves: gather(scripts(outbox.as_ref()).reserve),
+            endings: gather(scripts(outbox.as_ref()).settle),
+            scripts: scripts(outbox.as_ref()),
+            outbox,
+            keeper,
             link,
             clock,
             offset: AtomicI64::new(0),
@@ -130,6 +152,27 @@ impl RedisCounterStore {
             memory,
             _tasks: tasks,
         })
+    }
+
+    /// Compares the counters of one partition, or of all, with the ledger.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no ledger, or Redis or the ledger could not be asked; what was raised before
+    /// stays.
+    pub async fn reconcile(
+        &self,
+        partition: Option<u8>,
+        repair: Repair,
+    ) -> Result<Reconciliation, ReconcileError> {
+        let Some(keeper) = &self.keeper else {
+            return Err(ReconcileError::NoLedger);
+        };
+        let mut found = Reconciliation::default();
+        for partition in partition.map_or(0..=u8::MAX, |one| one..=one) {
+            keeper.compare(partition, repair, &mut found).await?;
+        }
+        Ok(found)
     }
 
     fn address<'a>(&'a self, requester: &'a Requester) -> Address<'a> {
@@ -144,8 +187,27 @@ impl RedisCounterStore {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
-    /// Notices that the data of a partition was lost.
+    /// The epoch that a partition should have, where a ledger says it.
+    fn expected(&self, partition: u8) -> Option<Epoch> {
+        let outbox = self.outbox.as_ref()?;
+        Some(outbox.expected(partition))
+    }
+
+    /// Counts what is in a stream now.
+    fn note_charge(&self, ending: &Ending<'_>, settled: &Settled) {
+        if let Some(outbox) = &self.outbox
+            && matches!(ending, Ending::Commit(_) | Ending::Correct(_))
+            && matches!(settled, Settled::Done(_) | Settled::Late(_))
+        {
+            outbox.charge();
+        }
+    }
+
+    /// Notices that the data of a partition was lost, where no ledger keeps its epoch.
     fn learn_epoch(&self, partition: u8, epoch: u64) {
+        if self.outbox.is_some() {
+            return;
+        }
         // Relaxed: a number by itself; a change is reported once, by who swaps it.
         let before = self.epochs[usize::from(partition)].swap(epoch, Ordering::Relaxed);
         if before != 0 && before != epoch {
@@ -171,143 +233,46 @@ impl RedisCounterStore {
         work: impl Future<Output = Result<T, Failure>>,
     ) -> impl Future<Output = Result<T, StoreError>> {
         let outcome = claim.within(self.timeout, work);
-        outcome.map_err(StoreError::from)
-    }
-
-    async fn decide(
-        &self,
-        request: &Arc<Reserve>,
-        mut sends: Sends,
-        claim: &Claim,
-    ) -> Result<Decision, Failure> {
-        let address = self.address(&request.requester);
-        let counters = request.holds.iter().map(|hold| &*hold.counter);
-        check_counters(&request.requester, &counters)?;
-        let order = Order::of(&counters);
-        let mut is_second = false;
-        loop {
-            // Sent before it is waited for, so that it is no part of the future.
-            let reply = self
-                .reserves
-                .send(items::reserve(request, &address, &order), claim);
-            let answer = match reply.wait().await {
-                Err(failure) if failure.is_broken() && !is_second => {
-                    // It may have run: the claim stays as sent until it goes out again.
-                    is_second = true;
-                    sends = Sends::Repeated;
-                    Box::pin(self.link.ready()).await;
-                    claim.repeat();
-                    continue;
-                }
-                Err(failure) if is_second => return Err(failure.after_a_send()),
-                outcome => outcome?,
-            };
-            self.learn_time(answer.now);
-            match replies::outcome(&answer, request, &order, sends)? {
-                Outcome::Decided(decision) => {
-                    if let Decision::Allowed(allowed) = &decision {
-                        self.learn_epoch(address.partition, allowed.reservation.epoch.0);
-                    } else if is_second {
-                        // The first copy may be on its way, and fit when it arrives.
-                        let abort = items::ending(&Ending::Abort(request), &address, &order);
-                        let aborted = self.endings.send(abort, &Claim::default()).wait().await;
-                        aborted.map_err(Failure::after_a_send)?;
-                    }
-                    return Ok(decision);
-                }
-                Outcome::ReapMore if is_second => claim.repeat(),
-                Outcome::ReapMore => claim.renew(),
+        outcome.map_err(|failure| {
+            if let (true, Some(outbox)) = (failure.is_partial, &self.outbox) {
+                outbox.alarm.notify_one();
             }
-        }
-    }
-
-    async fn end(&self, ending: Ending<'_>) -> Result<Settled, StoreError> {
-        let claim = Claim::default();
-        let work = async {
-            let request = ending.request();
-            let counters = request.holds.iter().map(|hold| &*hold.counter);
-            check_counters(&request.requester, &counters)?;
-            if ending.length() != request.holds.len() {
-                return Err(invalid("it has another number of amounts than of holds"));
-            }
-            let order = Order::of(&counters);
-            let item = items::ending(&ending, &self.address(&request.requester), &order);
-            let answer = self.endings.send(item, &claim).wait().await?;
-            self.learn_time(answer.now);
-            replies::settled(&answer, &order)
-        };
-        self.bounded(&claim, work).await
-    }
-
-    async fn renew_some(
-        &self,
-        reservations: &[Reservation],
-        renewed: &mut Vec<Renewed>,
-    ) -> Result<(), Failure> {
-        let items: Vec<Item> = reservations
-            .iter()
-            .map(|reservation| {
-                let address = self.address(&reservation.request.requester);
-                items::renewal(&reservation.request, &address)
-            })
-            .collect();
-        let mut head = Words::default();
-        head.push(items::duration_millis(self.memory))
-            .push(items.len());
-        let answers = self
-            .link
-            .run(&self.scripts.renew, &head, items.iter())
-            .await?;
-        for answer in Answer::all(&answers)? {
-            let answer = answer?;
-            self.learn_time(answer.now);
-            renewed.push(replies::renewed(&answer)?);
-        }
-        Ok(())
-    }
-
-    async fn read_all(
-        &self,
-        requester: &Requester,
-        counters: &[CounterKey],
-    ) -> Result<Vec<CounterValue>, Failure> {
-        check_counters(requester, &counters.iter())?;
-        let address = self.address(requester);
-        let order = Order::of(&counters.iter());
-        let item = items::read(&address, counters, &order);
-        loop {
-            let answer = self
-                .ask(&self.scripts.read, &Words::default(), &item)
-                .await?;
-            if let Some(values) = replies::read(&answer, &order)? {
-                return Ok(values);
-            }
-            sweep::sweep_partition(&self.link, &self.scripts.sweep, &address, self.memory).await?;
-        }
+            failure.into()
+        })
     }
 }
 
-/// Refuses what would have no meaning.
-fn check_counters<'a>(
-    requester: &Requester,
-    counters: &(impl ExactSizeIterator<Item = &'a CounterKey> + Clone),
-) -> Result<(), Failure> {
-    if counters.len() > MOST_COUNTERS {
-        return Err(invalid("it has more than 1000 counters"));
-    }
-    for (place, counter) in counters.clone().enumerate() {
-        if counter.scope == Scope::Tenant && requester.tenant.is_none() {
-            return Err(invalid("a counter of the tenant needs a tenant"));
-        }
-        if counters.clone().take(place).any(|other| other == counter) {
-            return Err(invalid("one counter is there twice"));
-        }
-    }
-    Ok(())
+fn scripts(outbox: Option<&Arc<Outbox>>) -> Scripts {
+    outbox.map_or_else(Scripts::counting, |_| Scripts::recording())
 }
 
-fn invalid(text: &'static str) -> Failure {
-    Failure::new(StoreErrorKind::Invalid, text)
+/// Starts what moves the streams to the ledger and looks after the epochs, and waits a while for
+/// all partitions to be served.
+async fn bring_to_ledger(
+    link: &Arc<Link>,
+    outbox: &Arc<Outbox>,
+    options: RedisOptions,
+    tasks: &mut Tasks,
+) -> Result<Arc<Keeper>, RedisStartError> {
+    let (prefix, memory) = (options.prefix.clone(), options.memory());
+    let patience = options.connect_timeout;
+    let relay = Relay::new(Connector::new(options)?, Arc::clone(outbox), &prefix);
+    tasks.0.push(tokio::spawn(relay.run()).abort_handle());
+    let keeper = Arc::new(Keeper {
+        link: Arc::clone(link),
+        outbox: Arc::clone(outbox),
+        scripts: LedgerScripts::new(),
+        partitions: Partitions::new(&prefix),
+        memory,
+        token: format!("{:016x}", rand::random::<u64>()),
+    });
+    let (sender, ready) = oneshot::channel();
+    tasks
+        .0
+        .push(tokio::spawn(Arc::clone(&keeper).run(sender)).abort_handle());
+    // It goes on in the background: until then what is not ready says so.
+    drop(tokio::time::timeout(patience, ready).await);
+    Ok(keeper)
 }
 
 impl CounterStore for RedisCounterStore {
@@ -316,8 +281,36 @@ impl CounterStore for RedisCounterStore {
         UnixMillis::new(now.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
     }
 
-    async fn advance_plans(&self, _generation: Generation) -> Result<(), StoreError> {
-        Ok(())
+    fn writes_ledger(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.outbox
+            .as_ref()
+            .map_or_else(Backlog::default, |outbox| outbox.backlog())
+    }
+
+    fn last_loss(&self) -> Option<Loss> {
+        self.outbox.as_ref()?.last_loss()
+    }
+
+    async fn advance_plans(&self, generation: Generation) -> Result<(), StoreError> {
+        let work = async {
+            let mut head = items::head(self.memory);
+            head.push(generation.0);
+            let keys: Vec<String> = self.partitions.each('g').collect();
+            // Each call is short, so that requests get in between.
+            for some in keys.chunks(PLANS_AT_ONCE) {
+                let mut item = Item::new();
+                for key in some {
+                    item.keys.push(key);
+                }
+                self.ask(&self.scripts.plans, &head, &item).await?;
+            }
+            Ok(())
+        };
+        self.bounded(&Claim::sent(), work).await
     }
 
     async fn reserve(&self, request: &Arc<Reserve>, sends: Sends) -> Result<Decision, StoreError> {
@@ -366,7 +359,9 @@ impl CounterStore for RedisCounterStore {
             {
                 return Err(invalid("an act on a tenant needs a tenant"));
             }
-            let item = items::administration(operation, &self.address(&operation.requester));
+            let address = self.address(&operation.requester);
+            let expected = self.expected(address.partition);
+            let item = items::administration(operation, &address, expected);
             let head = items::head(self.memory);
             let answer = self.ask(&self.scripts.administer, &head, &item).await?;
             replies::administered(&answer)

@@ -15,6 +15,7 @@ mod balances;
 mod database;
 pub(super) mod directory;
 mod encode;
+mod epochs;
 mod forget;
 pub(super) mod log;
 pub(super) mod migrations;

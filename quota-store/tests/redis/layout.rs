@@ -52,6 +52,7 @@ async fn only_lifetime_counters_epochs_and_the_partitions_live_for_ever() {
     let correction = Correction {
         reservation: settled.reservation,
         differences: [1, 1].into_iter().collect(),
+        attempt: None,
     };
     kit.store.correct(&correction).await.unwrap();
     kit.store.abort(&one(&alice, 9)).await.unwrap();

@@ -318,6 +318,7 @@ async fn a_correction_counts_once_and_stops_at_zero() {
         let correction = Correction {
             reservation: reservation.clone(),
             differences: [difference].into_iter().collect(),
+            attempt: None,
         };
         kit.store.correct(&correction).await.unwrap()
     };

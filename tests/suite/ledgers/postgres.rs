@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use quota_store::{
-    QuotaName, ReservationId, TenantId, UnixMillis, UserId,
+    PlanName, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId, Window,
+    directory::{AssignedQuery, Directory as _},
     ledger::{
-        Attempt, Batch, Charged, Ledger, LedgerErrorKind, LogQuery, Outcome, PostgresLedger,
-        PostgresOptions,
+        Attempt, Batch, Charged, HoldersOrder, HoldersQuery, Ledger, LedgerErrorKind, LogQuery,
+        Outcome, PostgresLedger, PostgresOptions,
     },
 };
 use quota_tests::{PostgresServer, eventually, shared_postgres};
@@ -247,4 +248,99 @@ async fn pages_and_figures_are_read_from_indexes() {
         "every page was read from an index, and no table as a whole",
     )
     .await;
+}
+
+/// 200 days of 500 users, of which the last is open, and what is known of users.
+const PEOPLE: &str = "
+    INSERT INTO counters SELECT 'acme', 'user ' || u, 'messages', 'day', d, d + 1, 1, 0, u
+    FROM generate_series(1, 200) d, generate_series(1, 500) u ORDER BY d, u;
+    INSERT INTO directory_entries SELECT 'acme', 'user ' || u, 1, '[]', '[]'
+    FROM generate_series(1, 20000) u;
+    INSERT INTO assigned_plans SELECT 'pro', 'acme', 'user ' || u, 9
+    FROM generate_series(1, 20000) u;
+    ANALYZE";
+
+#[tokio::test]
+async fn people_are_read_from_indexes() {
+    let database = new_database().await;
+    let url = shared_postgres().url(&database);
+    let ledger = connect(&url).await.expect("it connects");
+    let run = async |sql: &'static str| {
+        let database = database.clone();
+        blocking(move || shared_postgres().run(&database, sql)).await
+    };
+    ledger.append(records(0..1_000)).await.expect("appended");
+    run(PEOPLE).await;
+    // Making an index reads a table: what the connection did until now is counted when it ends.
+    ledger.close();
+    drop(ledger);
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    eventually(
+        || async { run(connected).await == "1" },
+        "the connection has ended",
+    )
+    .await;
+    run("SELECT pg_stat_reset()").await;
+    let ledger = connect(&url).await.expect("it connects");
+    ask_for_people(&ledger).await;
+    // The server counts what a connection did when it ends.
+    ledger.close();
+    drop(ledger);
+    let counts = "SELECT sum(seq_scan), count(*) FILTER (WHERE idx_scan > 0) \
+                  FROM pg_stat_user_tables WHERE relname IN \
+                  ('attempts', 'counters', 'directory_entries', 'assigned_plans')";
+    eventually(
+        || async { run(counts).await == "0|4" },
+        "everything was read from an index, and no table as a whole",
+    )
+    .await;
+}
+
+async fn ask_for_people(ledger: &PostgresLedger) {
+    let acme = || TenantId::new("acme").expect("a name");
+    let user = || UserId::new("user 7").expect("a name");
+    let requester = Requester {
+        tenant: Some(acme()),
+        user: user(),
+    };
+    for order in [HoldersOrder::MostUsed, HoldersOrder::Name] {
+        for is_of_one in [true, false] {
+            let query = HoldersQuery {
+                tenant: Some(acme()),
+                quota: is_of_one.then(|| QuotaName::new("messages").expect("a name")),
+                window: is_of_one.then_some(Window::Day),
+                now: UnixMillis::new(200),
+                order,
+                after: None,
+                limit: 50,
+            };
+            let page = ledger.holders(&query).await.expect("a page");
+            assert_eq!(page.rows.len(), 50);
+            let is_most = order == HoldersOrder::MostUsed;
+            assert_eq!(page.rows[0].used.get(), if is_most { 500 } else { 1 });
+        }
+    }
+    for subject in [
+        Subject::Tenant(acme()),
+        Subject::User {
+            tenant: Some(acme()),
+            user: user(),
+        },
+    ] {
+        let seen = ledger.last_seen(&subject).await.expect("an answer");
+        assert!(seen.is_some());
+    }
+    let seen = ledger.seen(Some(&acme()), None, 50).await;
+    assert_eq!(seen.expect("a page").rows.len(), 50);
+    let entries = ledger.entries(&requester).await.expect("entries");
+    assert_eq!(entries.user.generation.0, 1);
+    let query = AssignedQuery {
+        plan: PlanName::new("pro").expect("a name"),
+        tenant: Some(acme()),
+        now: UnixMillis::new(1),
+        after: None,
+        limit: 50,
+    };
+    let page = ledger.assigned(&query).await.expect("a page");
+    assert_eq!(page.rows.len(), 50);
 }

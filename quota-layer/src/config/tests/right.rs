@@ -397,7 +397,11 @@ fn administrators_are_known_by_tokens_and_roles() {
     let access = &config.admin.0;
     assert_eq!(access.tokens[0].expose_secret(), SECRET);
     assert_eq!(access.roles, ["quota_admin"]);
-    let tenants: Vec<&str> = access.tenant_tokens.keys().map(|id| id.as_str()).collect();
+    let tenants: Vec<&str> = access
+        .tenant_tokens
+        .keys()
+        .map(quota_store::TenantId::as_str)
+        .collect();
     assert_eq!(tenants, ["acme"]);
     assert!(!access.is_empty());
     assert!(loaded("").admin.0.is_empty());

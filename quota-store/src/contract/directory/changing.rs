@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    super::ledger::records::{ama, audit_id, units},
+    super::ledger::records::{ama, audit_id, of, units},
     DirectoryUnderTest,
     entries::{assigned, audit, change, done, entry, first, overridden, replace, user_of},
 };
 use crate::{
     Bound, Generation,
     directory::{Directory, EntryChange, Replaced},
-    ledger::{Audit, AuditQuery, Batch, Ledger, LedgerErrorKind, Span},
+    ledger::{Audit, AuditQuery, Batch, Ledger, LedgerErrorKind, Span, Target},
 };
 
 /// All acts about Acme, the latest first.
@@ -81,7 +81,7 @@ pub async fn the_same_change_again_is_told_what_it_made(under: impl DirectoryUnd
     assert_eq!(kept.generation, Generation(2));
 }
 
-/// The id of an audit that was appended, or that is about another act, is no change's.
+/// The id of an audit that was appended, or that is about another act or subject, is no change's.
 pub async fn an_audit_of_another_act_is_refused(under: impl DirectoryUnderTest) {
     let directory = under.open().await;
     let subject = user_of(&ama());
@@ -94,12 +94,17 @@ pub async fn an_audit_of_another_act_is_refused(under: impl DirectoryUnderTest) 
     let mut other = first(&subject, "max", 2);
     other.entry.generation = Generation(1);
     "adjust".clone_into(&mut other.audit.action);
-    for wrong in [first(&subject, "pro", 1), other] {
+    let bob = of(Some("acme"), "bob");
+    let mut of_another = first(&user_of(&bob), "pro", 2);
+    of_another.audit.target = Target::User(bob.user.clone());
+    for wrong in [first(&subject, "pro", 1), other, of_another] {
         let refused = directory.replace(&wrong).await.expect_err("it is refused");
         assert_eq!(refused.kind(), LedgerErrorKind::Invalid);
     }
     let kept = entry(&*directory, &subject).await;
     assert_eq!(kept.generation, Generation(1));
+    let of_bob = entry(&*directory, &user_of(&bob)).await;
+    assert_eq!(of_bob.generation, Generation(0));
 }
 
 /// Which plan is in force is told by the order.
@@ -118,9 +123,9 @@ pub async fn assignments_out_of_order_are_refused(under: impl DirectoryUnderTest
 pub async fn changes_at_once_count_once_each(under: impl DirectoryUnderTest) {
     const TASKS: u64 = 8;
     const CHANGES: u64 = 5;
-    let directory = under.open().await;
-    let tasks = (0..TASKS).map(|task| {
-        let directory = Arc::clone(&directory);
+    let opened = [under.open().await, under.open().await];
+    let tasks = opened.iter().cycle().zip(0..TASKS).map(|(one, task)| {
+        let directory = Arc::clone(one);
         tokio::spawn(async move {
             for step in 0..CHANGES {
                 add(&*directory, task * CHANGES + step).await;
@@ -130,6 +135,7 @@ pub async fn changes_at_once_count_once_each(under: impl DirectoryUnderTest) {
     for task in tasks.collect::<Vec<_>>() {
         task.await.expect("no task panics");
     }
+    let [directory, _] = opened;
     let kept = entry(&*directory, &user_of(&ama())).await;
     assert_eq!(kept.generation, Generation(TASKS * CHANGES));
     let limits = kept.overrides.iter().map(|one| one.limit.amount());
@@ -156,13 +162,14 @@ async fn add(directory: &impl Directory, number: u64) {
 
 /// Of copies that arrive together one takes effect, and all are told what it made.
 pub async fn copies_at_once_take_effect_once(under: impl DirectoryUnderTest) {
-    let directory = under.open().await;
+    let opened = [under.open().await, under.open().await];
+    let directory = Arc::clone(&opened[0]);
     for round in 0..10 {
         let found = entry(&*directory, &user_of(&ama())).await;
         assert_eq!(found.generation, Generation(round));
         let wanted = change(user_of(&ama()), found, round);
-        let copies = (0..4).map(|_| {
-            let (directory, wanted) = (Arc::clone(&directory), wanted.clone());
+        let copies = opened.iter().cycle().take(4).map(|one| {
+            let (directory, wanted) = (Arc::clone(one), wanted.clone());
             tokio::spawn(async move { replace(&*directory, &wanted).await })
         });
         for copy in copies.collect::<Vec<_>>() {

@@ -48,13 +48,13 @@ async fn abandon(directory: &impl Directory, claim: &KeyClaim) {
     directory.abandon(claim).await.expect("it is let go");
 }
 
-/// Of many at once one begins.
+/// Of many at once one begins, also where it is opened twice.
 pub async fn a_key_begins_once(under: impl DirectoryUnderTest) {
-    let directory = under.open().await;
+    let opened = [under.open().await, under.open().await];
     for round in 0..10 {
         let wanted = claim(&format!("key {round}"));
-        let tasks = (0..6).map(|_| {
-            let (directory, wanted) = (Arc::clone(&directory), wanted.clone());
+        let tasks = opened.iter().cycle().take(6).map(|one| {
+            let (directory, wanted) = (Arc::clone(one), wanted.clone());
             tokio::spawn(async move { begin(&*directory, &wanted).await })
         });
         let mut new = 0;

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    Amount, Bound, Scope, UnixMillis,
+    Amount, Bound, Epoch, Scope, UnixMillis,
     ledger::{
         Batch, DeniedBy, LedgerErrorKind, LogQuery, Outcome, PostingKind, StreamMark,
         StreamPosition,
@@ -202,6 +202,27 @@ pub async fn user_and_tenant_have_counters_of_their_own(under: impl LedgerUnderT
     assert_eq!(used(&ledger, &bob).await, 0);
     assert_eq!(used_of(&ledger, &bob, &daily(Scope::Tenant, 0)).await, 4);
     assert_eq!(used_of(&ledger, &bob, &daily(Scope::Tenant, 1)).await, 0);
+}
+
+/// The epochs of partitions stay as they were said last.
+pub async fn epochs_are_kept(under: impl LedgerUnderTest) {
+    let ledger = under.open().await;
+    let epochs = async || ledger.epochs().await.expect("they are read");
+    assert_eq!(epochs().await, []);
+    let set = async |epochs: &[(u8, u64)]| {
+        let epochs = epochs
+            .iter()
+            .map(|(partition, epoch)| (*partition, Epoch(*epoch)));
+        let set = ledger.set_epochs(epochs.collect()).await;
+        set.expect("they are written");
+    };
+    set(&[]).await;
+    set(&[(255, u64::MAX), (0, 1)]).await;
+    set(&[(7, 7), (0, 2)]).await;
+    let expected = [(0, Epoch(2)), (7, Epoch(7)), (255, Epoch(u64::MAX))];
+    assert_eq!(epochs().await, expected);
+    let again = under.open().await.epochs().await;
+    assert_eq!(again.expect("they are read"), expected);
 }
 
 /// A stream that was moved to a place was moved to it for good.

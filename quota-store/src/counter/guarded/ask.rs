@@ -76,6 +76,10 @@ impl GuardedStore {
             return answer;
         };
         self.count(op, error);
+        if error.is_partial() {
+            permit.report(Ending::Answered);
+            return answer;
+        }
         permit.report(match error.kind() {
             StoreErrorKind::Full
             | StoreErrorKind::Invalid
@@ -97,6 +101,8 @@ impl GuardedStore {
         match kind {
             // The breaker has told it.
             StoreErrorKind::BreakerOpen => {}
+            // Who brings the counters back tells it once.
+            _ if error.is_partial() => {}
             // A full store goes on answering: it is told once and not for every request.
             StoreErrorKind::Full if outage.stage == Stage::GoesOn => {}
             _ => tracing::error!(

@@ -43,6 +43,7 @@ impl Shard {
             Act::AddUsed(key, difference) => {
                 self.change(step, key, |used| used.saturating_add_signed(*difference))
             }
+            Act::Raise(key, amount) => self.change(step, key, |used| used.max(*amount)),
             Act::AdvanceGeneration(scope, generation) => self.advance(step, *scope, *generation),
         };
         if done.is_ok() {

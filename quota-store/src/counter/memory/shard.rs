@@ -1,6 +1,9 @@
 //! One shard: everything of some owners, changed under one lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 
@@ -14,8 +17,8 @@ use super::{
 };
 use crate::{
     Allowed, Amount, Bound, Cause, CounterKey, CounterValue, CounterValues, Decision, Denied,
-    Epoch, Hold, KnownGeneration, Reservation, Reserve, Scope, Sends, Stale, StoreError,
-    StoreErrorKind, UnixMillis, reservation::Place,
+    Epoch, Generation, Hold, KnownGeneration, Reservation, Reserve, Scope, Sends, Stale,
+    StoreError, StoreErrorKind, UnixMillis, reservation::Place,
 };
 
 /// How many expired reservations one step reaps before it decides.
@@ -28,6 +31,8 @@ pub(super) struct Common {
     pub(super) memory: Duration,
     /// Names this store's data.
     pub(super) epoch: Epoch,
+    /// The generation of the plans that a database keeps.
+    pub(super) plans: Mutex<Option<Generation>>,
     /// Room for subjects.
     pub(super) subjects: Pool,
     /// The part of it that clients without a token may fill: anybody can make more of those.
@@ -36,6 +41,39 @@ pub(super) struct Common {
     pub(super) counters: Pool,
     /// Room for live reservations and markers.
     pub(super) records: Pool,
+}
+
+impl Common {
+    /// Compares what the caller knew of the plans with what is stored, and stores what is fresh.
+    fn check_plans(&self, known: KnownGeneration) -> Option<Stale> {
+        if known == KnownGeneration::Untracked {
+            return None;
+        }
+        // Nothing panics while it is locked.
+        let mut current = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_current(known, *current) {
+            return Some(Stale::Plans { current: *current });
+        }
+        if let KnownGeneration::Fresh(generation) = known {
+            *current = Some(generation);
+        }
+        None
+    }
+
+    /// Says that the plans changed.
+    pub(super) fn advance_plans(&self, generation: Generation) {
+        let mut current = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = (*current).max(Some(generation));
+    }
+}
+
+/// Whether the caller knows what is stored, or something newer.
+fn is_current(known: KnownGeneration, current: Option<Generation>) -> bool {
+    match known {
+        KnownGeneration::Untracked => true,
+        KnownGeneration::Cached(known) => current == Some(known),
+        KnownGeneration::Fresh(known) => current <= Some(known),
+    }
 }
 
 /// One step: who asks, and when.
@@ -153,14 +191,12 @@ impl Shard {
             }
             let place = owners.of(scope);
             let current = place.and_then(|place| self.subjects.at(place).generation());
-            let is_current = match known {
-                KnownGeneration::Untracked => true,
-                KnownGeneration::Cached(known) => current == Some(known),
-                KnownGeneration::Fresh(known) => current <= Some(known),
-            };
-            if !is_current {
+            if !is_current(known, current) {
                 return Ok(Some(Stale::Plan { scope, current }));
             }
+        }
+        if let Some(stale) = step.common.check_plans(request.plans_generation) {
+            return Ok(Some(stale));
         }
         for (scope, known) in known {
             let KnownGeneration::Fresh(generation) = known else {

@@ -2,8 +2,10 @@
 --
 -- KEYS: epoch, marker of the operation, hash of the subject.
 -- ARGV: memory of the store in ms, candidate epoch, act (`s` set used, `a` add to used,
---   `g` advance the generation), field (empty for `g`), amount, difference or generation.
--- Result: 1: used before, used after, reserved; 2: the generation as text; 3 already.
+--   `m` make it as much at least, `g` advance the generation), field (empty for `g`), amount,
+--   difference or generation; and with a ledger the expected epoch and the event.
+-- Result: 1: used before, used after, reserved; 2: the generation as text; 3 already; 254 not
+--   serving: the epoch as text.
 -- Atomicity: one step; it reads and validates everything before it writes.
 
 local DAY_MS = 86400000
@@ -11,6 +13,12 @@ local DAY_MS = 86400000
 local function administer()
   local marker, key = KEYS[2], KEYS[3]
   local act, field, operand = ARGV[3], ARGV[4], ARGV[5]
+  if HAS_LEDGER then
+    local epoch, unserved = expect_epoch(KEYS[1], ARGV[6])
+    if not epoch then
+      return unserved
+    end
+  end
   if call('EXISTS', marker) == 1 then
     return packed(3, {}, 0)
   end
@@ -34,6 +42,11 @@ local function administer()
       else
         after = math.max(before + after, 0)
       end
+    elseif act == 'm' then
+      after = math.max(before, after)
+    end
+    if HAS_LEDGER and act ~= 'm' and after ~= before then
+      append_event(KEYS[1], 'a', ARGV[7], 'd', format('%d', after - before))
     end
     epoch_of(KEYS[1])
     if value then

@@ -12,6 +12,8 @@ pub(super) struct Failure {
     pub(super) kind: StoreErrorKind,
     /// The connection is of no more use.
     pub(super) reconnect: bool,
+    /// Only one partition can't be served.
+    pub(super) is_partial: bool,
     text: Arc<str>,
 }
 
@@ -20,7 +22,19 @@ impl Failure {
         Self {
             kind,
             reconnect: false,
+            is_partial: false,
             text: text.into(),
+        }
+    }
+
+    /// The data of a partition was lost.
+    pub(super) fn of_a_part() -> Self {
+        Self {
+            is_partial: true,
+            ..Self::new(
+                StoreErrorKind::NotServing,
+                "Redis lost these counters; they are being brought back from the ledger",
+            )
         }
     }
 
@@ -97,6 +111,7 @@ impl From<RedisError> for Failure {
         Self {
             kind,
             reconnect,
+            is_partial: false,
             text: error.to_string().into(),
         }
     }
@@ -112,7 +127,11 @@ impl std::error::Error for Failure {}
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.kind, failure)
+        if failure.is_partial {
+            Self::of_a_part(failure.kind, failure)
+        } else {
+            Self::new(failure.kind, failure)
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Answer {
 
 impl Answer {
     const UNREADABLE: u8 = 255;
+    const NOT_SERVING: u8 = 254;
 
     /// Takes an answer of a script apart.
     pub(super) fn all(
@@ -83,6 +84,9 @@ impl Answer {
                 StoreErrorKind::Corrupt,
                 format!("Redis holds something unreadable: {text:?}"),
             ));
+        }
+        if self.code == Self::NOT_SERVING {
+            return Err(Failure::of_a_part());
         }
         Ok(self)
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Act, Commit, Correction, CounterKey, Epoch, KnownGeneration, Operation, Orphans, Reservation,
-    Reserve, Scope, Sends, UnixMillis,
+    Reserve, Scope, Sends, UnixMillis, ledger::event,
 };
 
 /// Instants and durations stop here, so that Lua keeps them and their sums exactly.
@@ -91,6 +91,13 @@ fn append_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
     }
 }
 
+/// Nothing stands for no epoch.
+pub(super) fn append_optional_epoch(bytes: &mut Vec<u8>, epoch: Option<Epoch>) {
+    if let Some(epoch) = epoch {
+        append_epoch(bytes, epoch);
+    }
+}
+
 /// An epoch is 16 digits, which scripts compare without reading them.
 fn append_epoch(bytes: &mut Vec<u8>, epoch: Epoch) {
     // Writing to memory does not fail.
@@ -121,10 +128,23 @@ fn known(known: KnownGeneration) -> (u64, Option<u64>) {
     }
 }
 
-pub(super) fn reserve(request: &Reserve, address: &Address<'_>, order: &Order) -> Item {
+/// What a store with a ledger adds: `expected` is the epoch that the partition should have.
+pub(super) fn push_expected(words: &mut Words, expected: Option<Epoch>) {
+    if let Some(epoch) = expected {
+        words.word(|bytes| append_epoch(bytes, epoch));
+    }
+}
+
+pub(super) fn reserve(
+    request: &Reserve,
+    address: &Address<'_>,
+    order: &Order,
+    expected: Option<Epoch>,
+) -> Item {
     let mut item = Item::new();
     let (user_known, user_generation) = known(request.user_generation);
     let (tenant_known, tenant_generation) = known(request.tenant_generation);
+    let (plans_known, plans_generation) = known(request.plans_generation);
     address.push_epoch(&mut item.keys);
     address.push_index(&mut item.keys);
     address.push_marker(&mut item.keys, request.id);
@@ -147,14 +167,16 @@ pub(super) fn reserve(request: &Reserve, address: &Address<'_>, order: &Order) -
         [hard, signed(hold.amount.get())]
     });
     let numbers = numbers.into_iter().map(signed).chain(order.counts());
-    let numbers = numbers.chain([user_known, tenant_known].map(signed));
+    let numbers = numbers.chain([user_known, tenant_known, plans_known].map(signed));
     let words = &mut item.arguments;
     words.word(|bytes| append_numbers(bytes, numbers.chain(holds)));
     push_member(words, request, address);
     push_fields(words, request, order);
-    for generation in [user_generation, tenant_generation].into_iter().flatten() {
+    let generations = [user_generation, tenant_generation, plans_generation];
+    for generation in generations.into_iter().flatten() {
         words.push(generation);
     }
+    push_expected(words, expected);
     item
 }
 
@@ -204,6 +226,15 @@ impl Ending<'_> {
         }
     }
 
+    /// What the ledger will say of it.
+    fn event(&self) -> Vec<u8> {
+        match self {
+            Self::Commit(commit) => event::of_commit(commit),
+            Self::Release(_) | Self::Abort(_) => Vec::new(),
+            Self::Correct(correction) => event::of_correction(correction),
+        }
+    }
+
     fn charge(&self, place: usize) -> i64 {
         match self {
             Self::Commit(commit) => signed(commit.amounts[place].get()),
@@ -219,7 +250,12 @@ fn exact(difference: i64) -> i64 {
     difference.clamp(-MOST, MOST)
 }
 
-pub(super) fn ending(ending: &Ending<'_>, address: &Address<'_>, order: &Order) -> Item {
+pub(super) fn ending(
+    ending: &Ending<'_>,
+    address: &Address<'_>,
+    order: &Order,
+    expected: Option<Epoch>,
+) -> Item {
     const MARKER_SLACK_MILLIS: u64 = 1_000;
     let request = ending.request();
     let reservation = ending.reservation();
@@ -248,6 +284,10 @@ pub(super) fn ending(ending: &Ending<'_>, address: &Address<'_>, order: &Order) 
     });
     push_member(words, request, address);
     push_fields(words, request, order);
+    if expected.is_some() {
+        push_expected(words, expected);
+        words.word(|bytes| bytes.append(&mut ending.event()));
+    }
     item
 }
 
@@ -259,7 +299,12 @@ pub(super) fn renewal(request: &Reserve, address: &Address<'_>) -> Item {
     item
 }
 
-pub(super) fn read(address: &Address<'_>, counters: &[CounterKey], order: &Order) -> Item {
+pub(super) fn read(
+    address: &Address<'_>,
+    counters: &[CounterKey],
+    order: &Order,
+    expected: Option<Epoch>,
+) -> Item {
     let mut item = Item::new();
     address.push_index(&mut item.keys);
     address.push_subject(&mut item.keys, Scope::User);
@@ -271,6 +316,7 @@ pub(super) fn read(address: &Address<'_>, counters: &[CounterKey], order: &Order
         item.arguments
             .word(|bytes| keys::append_field(bytes, &counters[place]));
     }
+    push_expected(&mut item.arguments, expected);
     item
 }
 
@@ -288,12 +334,19 @@ pub(super) fn head(memory: std::time::Duration) -> Words {
 /// Whom an act is about.
 pub(super) fn scope(act: &Act) -> Scope {
     match act {
-        Act::Reset(counter) | Act::SetUsed(counter, _) | Act::AddUsed(counter, _) => counter.scope,
+        Act::Reset(counter)
+        | Act::SetUsed(counter, _)
+        | Act::AddUsed(counter, _)
+        | Act::Raise(counter, _) => counter.scope,
         Act::AdvanceGeneration(scope, _) => *scope,
     }
 }
 
-pub(super) fn administration(operation: &Operation, address: &Address<'_>) -> Item {
+pub(super) fn administration(
+    operation: &Operation,
+    address: &Address<'_>,
+    expected: Option<Epoch>,
+) -> Item {
     let mut item = Item::new();
     address.push_epoch(&mut item.keys);
     address.push_operation(&mut item.keys, operation.id);
@@ -307,15 +360,21 @@ pub(super) fn administration(operation: &Operation, address: &Address<'_>) -> It
     match &operation.act {
         Act::Reset(counter) | Act::SetUsed(counter, _) => with_field('s', counter),
         Act::AddUsed(counter, _) => with_field('a', counter),
+        Act::Raise(counter, _) => with_field('m', counter),
         Act::AdvanceGeneration(..) => {
             words.push('g').push("");
         }
     }
     match &operation.act {
         Act::Reset(_) => words.push(0),
-        Act::SetUsed(_, amount) => words.push(amount),
+        Act::SetUsed(_, amount) | Act::Raise(_, amount) => words.push(amount),
         Act::AddUsed(_, difference) => words.push(exact(*difference)),
         Act::AdvanceGeneration(_, generation) => words.push(generation.0),
     };
+    if expected.is_some() {
+        push_expected(words, expected);
+        let event = event::of_operation(operation);
+        words.word(|bytes| bytes.extend(event.unwrap_or_default()));
+    }
     item
 }

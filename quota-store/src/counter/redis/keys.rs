@@ -2,7 +2,8 @@
 //!
 //! Every key starts with the prefix and its partition in braces, `quota:{3f}:`, so that a cluster
 //! keeps the keys of one owner together. Then follow
-//! `e` the epoch, `x` the index of live reservations, `m:ID` a marker, `o:ID` the marker of an operation, `u:TENANT:USER` and `t:TENANT` the hashes
+//! `e` the epoch, `g` the generation of its plans, `s` the stream of what the ledger does not have
+//! yet, `d` the stream of what it could not take, `l` the lock of who brings counters back, `x` the index of live reservations, `m:ID` a marker, `o:ID` the marker of an operation, `u:TENANT:USER` and `t:TENANT` the hashes
 //! of the subjects. Ids are percent-encoded.
 
 use std::borrow::Cow;
@@ -35,6 +36,16 @@ impl Partitions {
     pub(super) fn new(prefix: &str) -> Self {
         let base = |partition| format!("{prefix}:{{{partition:02x}}}:");
         Self((0..=u8::MAX).map(base).collect())
+    }
+
+    /// One key of each partition.
+    pub(super) fn each(&self, letter: char) -> impl Iterator<Item = String> {
+        self.0.iter().map(move |base| format!("{base}{letter}"))
+    }
+
+    /// One key of a partition.
+    pub(super) fn key(&self, partition: u8, letter: char) -> String {
+        format!("{}{letter}", self.0[usize::from(partition)])
     }
 
     /// The index of live reservations of each partition.

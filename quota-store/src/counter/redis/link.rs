@@ -15,6 +15,7 @@ use super::{
     RedisStartError,
     connector::{Connector, OpenError},
     failure::Failure,
+    gather::Answer,
     script::{Item, Named, Script, Words},
 };
 use crate::StoreErrorKind;
@@ -97,17 +98,7 @@ impl Link {
         I: Iterator<Item = &'a Item> + Clone,
     {
         let mut connection = self.connection()?;
-        let command = script.call(Named::ByHash, head, items.clone());
-        let mut answer = send(&mut connection.redis, &command).await;
-        if answer
-            .as_ref()
-            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
-        {
-            // The text can't be forgotten between two calls.
-            let command = script.call(Named::ByText, head, items);
-            answer = send(&mut connection.redis, &command).await;
-        }
-        match answer {
+        match call(&mut connection.redis, script, head, items).await {
             Ok(value) => {
                 // Relaxed: a count that decides nothing but when to reconnect.
                 self.silent_calls.store(0, Ordering::Relaxed);
@@ -143,7 +134,8 @@ impl Link {
         });
     }
 
-    async fn broken(&self) {
+    /// Waits until there is none.
+    pub(super) async fn broken(&self) {
         let mut state = self.state.subscribe();
         let _ = state
             .wait_for(|state| matches!(state, State::Down(_)))
@@ -188,6 +180,49 @@ impl Link {
             delay = (delay * 2).min(LONGEST_DELAY);
         }
     }
+}
+
+/// Runs a script on any connection.
+pub(super) async fn run_on<'a, I>(
+    redis: &mut MultiplexedConnection,
+    script: &Script,
+    head: &'a Words,
+    items: I,
+) -> Result<(), Failure>
+where
+    I: Iterator<Item = &'a Item> + Clone,
+{
+    match call(redis, script, head, items).await? {
+        Value::BulkString(answer) => {
+            for answer in Answer::all(&answer)? {
+                answer?;
+            }
+            Ok(())
+        }
+        _ => Err(Failure::unreadable("a string")),
+    }
+}
+
+async fn call<'a, I>(
+    redis: &mut MultiplexedConnection,
+    script: &Script,
+    head: &'a Words,
+    items: I,
+) -> RedisResult<Value>
+where
+    I: Iterator<Item = &'a Item> + Clone,
+{
+    let command = script.call(Named::ByHash, head, items.clone());
+    let answer = send(redis, &command).await;
+    if answer
+        .as_ref()
+        .is_err_and(|error| error.code() == Some("NOSCRIPT"))
+    {
+        // The text can't be forgotten between two calls.
+        let command = script.call(Named::ByText, head, items);
+        return send(redis, &command).await;
+    }
+    answer
 }
 
 /// Sends one command; an error that Redis answers is an error, too.

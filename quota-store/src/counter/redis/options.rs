@@ -1,9 +1,11 @@
 //! How to reach Redis.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use secrecy::SecretString;
+
+use crate::ledger::Ledger;
 
 /// The place of a Redis server: `redis://host:port/db`, or `rediss://` for TLS.
 #[derive(Clone)]
@@ -73,7 +75,7 @@ pub enum Eviction {
 }
 
 /// How to reach Redis, and what is expected of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RedisOptions {
     /// Where it is.
     pub url: RedisUrl,
@@ -93,6 +95,24 @@ pub struct RedisOptions {
     pub max_reservation: Duration,
     /// What to do where Redis may evict counters.
     pub eviction: Eviction,
+    /// Where to bring what was charged, and from where counters are brought back if Redis loses
+    /// them.
+    pub ledger: Option<Arc<dyn Ledger>>,
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("url", &self.url)
+            .field("username", &self.username)
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("max_reservation", &self.max_reservation)
+            .field("eviction", &self.eviction)
+            .field("has_ledger", &self.ledger.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl RedisOptions {
@@ -110,6 +130,7 @@ impl RedisOptions {
             connect_timeout: Duration::from_secs(1),
             max_reservation: Duration::from_mins(15),
             eviction: Eviction::default(),
+            ledger: None,
         }
     }
 

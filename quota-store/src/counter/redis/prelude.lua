@@ -4,7 +4,7 @@
 -- field per counter, `QUOTA:WINDOW`, whose value is `USED` or `USED RESERVED`.
 -- A partition's index (sorted set): one member per live reservation, by its expiry. The member is
 -- the record: 16 bytes of id, then `r|cTENANT:USER [u|tFIELD=AMOUNT]...`.
--- A partition's epoch: 16 hexadecimal digits.
+-- A partition's epoch: 16 hexadecimal digits. The generation of its plans: a number.
 -- A marker: `e` expired, `l` late, `s` settled, `a` aborted, and `c` behind it for corrected.
 
 local memory = ARGV[1] + 0
@@ -168,6 +168,9 @@ local function make_rare()
     local user_key = base .. 'u:' .. tenant .. ':' .. user
     local in_flight = tonumber(call('HGET', user_key, 'n') or 0)
     local charge = orphans == 'c'
+    if HAS_LEDGER then
+      append_event(index, charge and 'o' or 'r', member)
+    end
     local writes = {}
     if in_flight > 0 then
       writes = { 'n', in_flight - 1 }

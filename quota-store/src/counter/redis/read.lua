@@ -1,8 +1,10 @@
 -- Reads counters of one user and its tenant.
 --
 -- KEYS: partition index, user hash, tenant hash.
--- ARGV: number of user fields, number of tenant fields, the fields.
--- Result: 1: used, reserved, ...; or 6 where expired reservations are to be reaped first.
+-- ARGV: number of user fields, number of tenant fields, the fields, and with a ledger
+--   the expected epoch.
+-- Result: 1: used, reserved, ...; or 6 where expired reservations are to be reaped first; or 254
+--   not serving: the epoch as text.
 -- Atomicity: one step, and it writes nothing.
 
 local function append(numbers, key, from, to)
@@ -16,6 +18,12 @@ local function append(numbers, key, from, to)
 end
 
 local function read()
+  if HAS_LEDGER then
+    local epoch, reply = expect_epoch(sub(KEYS[1], 1, -2) .. 'e', ARGV[#ARGV])
+    if not epoch then
+      return reply
+    end
+  end
   local first = call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   if first[2] and tonumber(first[2]) <= now then
     return packed(6, {}, 0)

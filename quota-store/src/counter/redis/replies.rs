@@ -107,23 +107,30 @@ pub(super) fn outcome(
         }
         3 => Decision::Void,
         4 => Decision::Stale(Stale::Window { now }),
-        5 => Decision::Stale(stale_plan(&mut fields)?),
+        5 => Decision::Stale(stale(&mut fields)?),
         6 => return Ok(Outcome::ReapMore),
         _ => return Err(Failure::unreadable("a decision")),
     };
     Ok(Outcome::Decided(decision))
 }
 
-fn stale_plan(fields: &mut Fields<'_>) -> Result<Stale, Failure> {
-    let scope = match fields.number()? {
-        0 => Scope::User,
-        _ => Scope::Tenant,
-    };
+fn stale(fields: &mut Fields<'_>) -> Result<Stale, Failure> {
+    let whose = fields.number()?;
     let current = match fields.text()? {
         "" => None,
         text => Some(generation(text)?),
     };
-    Ok(Stale::Plan { scope, current })
+    Ok(match whose {
+        0 => Stale::Plan {
+            scope: Scope::User,
+            current,
+        },
+        1 => Stale::Plan {
+            scope: Scope::Tenant,
+            current,
+        },
+        _ => Stale::Plans { current },
+    })
 }
 
 fn generation(text: &str) -> Result<Generation, Failure> {
@@ -178,6 +185,39 @@ pub(super) fn read(answer: &Answer, order: &Order) -> Result<Option<Vec<CounterV
         1 => Ok(Some(Fields(&answer.body).counters(order)?.into_vec())),
         6 => Ok(None),
         _ => Err(Failure::unreadable("counters")),
+    }
+}
+
+/// The epoch of a partition, if it has one.
+pub(super) fn epoch(answer: &Answer) -> Result<Option<Epoch>, Failure> {
+    match Fields(&answer.body).text()? {
+        "" => Ok(None),
+        text => u64::from_str_radix(text, 16)
+            .map(|epoch| Some(Epoch(epoch)))
+            .map_err(|_| Failure::unreadable("an epoch")),
+    }
+}
+
+/// What counters said in a rebuild; `None` where others were before it.
+pub(super) fn rebuilt(answer: &Answer) -> Result<Option<Vec<u64>>, Failure> {
+    match answer.code {
+        0 | 2 | 3 => Ok(None),
+        1 => {
+            let (numbers, _) = answer.body.as_chunks();
+            Ok(Some(
+                numbers.iter().map(|one| u64::from_le_bytes(*one)).collect(),
+            ))
+        }
+        _ => Err(Failure::unreadable("what was rebuilt")),
+    }
+}
+
+/// The last id of a stream without entries.
+pub(super) fn last_id(answer: &Answer) -> Result<Option<String>, Failure> {
+    match answer.code {
+        1 => Fields(&answer.body).text().map(|id| Some(id.to_owned())),
+        2 => Ok(None),
+        _ => Err(Failure::unreadable("a stream")),
     }
 }
 

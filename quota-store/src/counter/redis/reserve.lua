@@ -3,14 +3,15 @@
 -- KEYS, 4 or 5 per item: epoch, partition index, marker, user hash, and the tenant hash where it
 --   has fields or a generation.
 -- ARGV: memory of the store in ms, candidate epoch, number of items; then per item: numbers,
---   member, the fields, and each generation that is known. The numbers are 8 bytes each:
---   not_after, ttl in ms, most in flight, latest window start, earliest window end, number of
---   user fields, number of tenant fields, how the user's and the tenant's generation are known
---   (0 untracked, 1 cached, 2 fresh), and per field: hard (-1 unlimited), amount.
+--   member, the fields, each generation that is known, and with a ledger the expected epoch. The
+--   numbers are 8 bytes each: not_after, ttl in ms, most in flight, latest window start, earliest
+--   window end, number of user fields, number of tenant fields, how the user's, the tenant's and
+--   the plans' generation are known (0 untracked, 1 cached, 2 fresh), and per field: hard (-1
+--   unlimited), amount.
 -- Result, per item: 1 allowed: reserved_at, used, reserved, ..., then the epoch as text; 2 denied:
 --   n, n places that did not fit, used, reserved, ...; n = 0 for too many in flight; 3 void;
---   4 stale window; 5 stale plan: 0 user | 1 tenant, then the generation as text; 6 expired
---   reservations are left, call again.
+--   4 stale window; 5 stale plan: 0 user | 1 tenant | 2 plans, then the generation as text; 6
+--   expired reservations are left, call again; 254 not serving: the epoch as text.
 -- Atomicity: the whole call is one step; an item reads and validates everything before it writes.
 
 local ALLOWED, DENIED, VOID, STALE_WINDOW, STALE_PLAN, REAP_MORE = 1, 2, 3, 4, 5, 6
@@ -84,7 +85,7 @@ local function misfits(in_flight, most, numbers, count)
     return {}
   end
   local places
-  local at = 73
+  local at = 81
   for i = 1, count do
     local hard, amount
     hard, amount, at = unpack_numbers('<i8i8', numbers, at)
@@ -132,21 +133,31 @@ end
 local function reserve()
   local a, k = cursor, key_cursor
   local numbers, member = ARGV[a + 1], ARGV[a + 2]
-  local not_after, ttl, most, from, till, user_count, tenant_count, user_known, tenant_known =
-    unpack_numbers('<i8i8i8i8i8i8i8i8i8', numbers)
+  local not_after, ttl, most, from, till, user_count, tenant_count, user_known, tenant_known, plans_known =
+    unpack_numbers('<i8i8i8i8i8i8i8i8i8i8', numbers)
   local count = user_count + tenant_count
   -- The field of a counter is at `fields` + its place.
   local fields = a + 2
   local has_tenant = tenant_count > 0 or tenant_known > 0
-  cursor = fields + count + math.min(user_known, 1) + math.min(tenant_known, 1)
+  local tenant_at = fields + count + math.min(user_known, 1) + math.min(tenant_known, 1)
+  cursor = tenant_at + math.min(plans_known, 1)
   key_cursor = k + (has_tenant and 5 or 4)
   local epoch_key, index, user_key, tenant_key = KEYS[k + 1], KEYS[k + 2], KEYS[k + 4], KEYS[k + 5]
 
+  local epoch
+  if HAS_LEDGER then
+    cursor = cursor + 1
+    local reply
+    epoch, reply = expect_epoch(epoch_key, ARGV[cursor])
+    if reply then
+      return reply
+    end
+  end
   -- 1. Too late, or ended before.
   if now >= not_after or call('GET', KEYS[k + 3]) then
     return packed(VOID, {}, 0)
   end
-  local epoch = epoch_of(epoch_key)
+  epoch = epoch or epoch_of(epoch_key)
   local tenant_from = fields + user_count + 1
   local user, user_others = read(user_key, 'n', user_known, fields + 1, user_count, 1)
   local tenant, tenant_others
@@ -157,18 +168,23 @@ local function reserve()
   local in_flight = (user[1] or 0) + 0
 
   -- 3. The caller's plan.
-  local stale, user_generation, tenant_generation
+  local stale, user_generation, tenant_generation, plans_key, plans_generation
   if user_known > 0 then
     stale, user_generation = check_generation(user_known, ARGV[fields + count + 1], user[2], 0)
   end
   if tenant_known > 0 and not stale then
-    stale, tenant_generation = check_generation(tenant_known, ARGV[cursor], tenant[1], 1)
+    stale, tenant_generation = check_generation(tenant_known, ARGV[tenant_at], tenant[1], 1)
+  end
+  if plans_known > 0 and not stale then
+    plans_key = sub(index, 1, -2) .. 'g'
+    stale, plans_generation =
+      check_generation(plans_known, ARGV[tenant_at + 1], call('GET', plans_key), 2)
   end
   -- 4. The caller's windows.
   if not stale and (now < from or now >= till) then
     stale = packed(STALE_WINDOW, {}, 0)
   end
-  if stale or user_generation or tenant_generation then
+  if stale or user_generation or tenant_generation or plans_generation then
     -- 2. A copy of an earlier send goes first. Elsewhere the index itself tells.
     local live = copy(index, member, ttl, epoch, count)
     if live then
@@ -179,6 +195,9 @@ local function reserve()
     end
     if tenant_generation then
       rare().write_new(tenant_key, { 'g', tenant_generation }, 2, now + memory)
+    end
+    if plans_generation then
+      call('SET', plans_key, plans_generation)
     end
     if stale then
       return stale

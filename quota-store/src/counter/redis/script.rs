@@ -21,26 +21,84 @@ pub(super) struct Scripts {
     pub(super) read: Script,
     pub(super) administer: Script,
     pub(super) sweep: Script,
+    pub(super) plans: Script,
+}
+
+/// The scripts that only a store with a ledger needs.
+#[derive(Debug)]
+pub(super) struct LedgerScripts {
+    pub(super) look: Script,
+    pub(super) rebuild: Script,
+    pub(super) rest: Script,
+    pub(super) acknowledge: Script,
 }
 
 // Without `allow-oom` Redis refuses a script at `maxmemory` before it runs.
 macro_rules! script {
-    ($flags:literal, $($file:literal),+) => {
+    ($flags:literal, $ledger:expr, $($file:literal),+) => {
         Script::new(concat!(
-            "#!lua", $flags, "\n", include_str!("common.lua"), "\n", $(include_str!($file), "\n"),+
+            "#!lua", $flags, "\n", include_str!("common.lua"), "\n", $ledger, "\n",
+            $(include_str!($file), "\n"),+
         ))
     };
 }
 
+// What the others take from `ledger.lua`, where there is no ledger.
+macro_rules! without_ledger {
+    () => {
+        "local HAS_LEDGER, expect_epoch, append_event = false\n"
+    };
+}
+
+macro_rules! with_ledger {
+    () => {
+        include_str!("ledger.lua")
+    };
+}
+
+macro_rules! scripts {
+    ($ledger:ident) => {
+        Self {
+            reserve: script!("", $ledger!(), "prelude.lua", "reserve.lua"),
+            settle: script!(" flags=allow-oom", $ledger!(), "prelude.lua", "settle.lua"),
+            renew: script!(" flags=allow-oom", $ledger!(), "prelude.lua", "renew.lua"),
+            read: script!(" flags=no-writes", $ledger!(), "read.lua"),
+            administer: script!(
+                " flags=allow-oom",
+                $ledger!(),
+                "prelude.lua",
+                "administer.lua"
+            ),
+            sweep: script!(" flags=allow-oom", $ledger!(), "prelude.lua", "sweep.lua"),
+            plans: script!(" flags=allow-oom", $ledger!(), "prelude.lua", "plans.lua"),
+        }
+    };
+}
+
 impl Scripts {
+    /// The scripts of a store that only counts.
+    pub(super) fn counting() -> Self {
+        scripts!(without_ledger)
+    }
+
+    /// The scripts of a store that also brings what it charged to a ledger.
+    pub(super) fn recording() -> Self {
+        scripts!(with_ledger)
+    }
+}
+
+impl LedgerScripts {
     pub(super) fn new() -> Self {
         Self {
-            reserve: script!("", "prelude.lua", "reserve.lua"),
-            settle: script!(" flags=allow-oom", "prelude.lua", "settle.lua"),
-            renew: script!(" flags=allow-oom", "prelude.lua", "renew.lua"),
-            read: script!(" flags=no-writes", "read.lua"),
-            administer: script!(" flags=allow-oom", "prelude.lua", "administer.lua"),
-            sweep: script!(" flags=allow-oom", "prelude.lua", "sweep.lua"),
+            look: script!(" flags=no-writes", with_ledger!(), "look.lua"),
+            rebuild: script!(
+                " flags=allow-oom",
+                with_ledger!(),
+                "prelude.lua",
+                "rebuild.lua"
+            ),
+            rest: script!(" flags=no-writes", with_ledger!(), "rest.lua"),
+            acknowledge: script!(" flags=allow-oom", with_ledger!(), "acknowledge.lua"),
         }
     }
 }

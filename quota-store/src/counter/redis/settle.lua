@@ -3,11 +3,11 @@
 -- KEYS, 3 or 4 per item: epoch, partition index, user hash, and the tenant hash where it has
 --   fields.
 -- ARGV: memory of the store in ms, candidate epoch, number of items; then per item: numbers,
---   member, the fields. The numbers are the epoch of the reservation (16 bytes), then 8 bytes
+--   member, the fields, and with a ledger the expected epoch and the event. The numbers are the epoch of the reservation (16 bytes), then 8 bytes
 --   each: what (1 commit, 2 release, 3 abort, 4 correct), reserved_at, not_after + 1 s, 1 if a copy
 --   of the reserve may be on its way, number of user fields, number of tenant fields, and per
 --   field: held, charged or corrected by.
--- Result, per item: 1 done: used, reserved, ...; 2 late: used, reserved, ...; 3 already; 4 too old.
+-- Result, per item: 1 done: used, reserved, ...; 2 late: used, reserved, ...; 3 already; 4 too old; 254 not serving: the epoch as text.
 -- Atomicity: the whole call is one step; an item reads and validates everything before it writes.
 
 local COMMIT, RELEASE, ABORT, CORRECT = 1, 2, 3, 4
@@ -119,22 +119,38 @@ local function settle()
   local count = user_count + tenant_count
   -- The field of a counter is at `fields` + its place.
   local fields = a + 2
-  cursor = fields + count
+  local last = fields + count
+  cursor = HAS_LEDGER and last + 2 or last
   key_cursor = k + (tenant_count > 0 and 4 or 3)
   local epoch_key, index, user_key, tenant_key = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
 
+  local current
+  if HAS_LEDGER then
+    local reply
+    current, reply = expect_epoch(epoch_key, ARGV[last + 1])
+    if reply then
+      return reply
+    end
+  end
   local user = call('HMGET', user_key, 'n', unpack(ARGV, fields + 1, fields + user_count))
   local tenant
   if tenant_count > 0 then
-    tenant = call('HMGET', tenant_key, unpack(ARGV, fields + user_count + 1, cursor))
+    tenant = call('HMGET', tenant_key, unpack(ARGV, fields + user_count + 1, last))
   end
   local is_live = what ~= CORRECT
   change(user, tenant, user_count, count, numbers, is_live)
   local code = DONE
+  if HAS_LEDGER and is_live then
+    -- A charge is in the stream before anything else is written.
+    is_live = call('ZSCORE', index, member) and true
+    if is_live and what == COMMIT then
+      append_event(index, 'c', ARGV[last + 2])
+    end
+  end
   if is_live and call('ZREM', index, member) == 0 then
     is_live = false
   end
-  if is_live and what == COMMIT and epoch_of(epoch_key) ~= epoch then
+  if is_live and what == COMMIT and (current or epoch_of(epoch_key)) ~= epoch then
     -- A copy of the reserve came after the loss; a second commit is not charged as lost.
     call('SET', rare().marker_of(index, member), 'l', 'PX', memory)
   elseif is_live then
@@ -151,6 +167,9 @@ local function settle()
       return reply
     end
     change(user, tenant, user_count, count, numbers, false)
+    if HAS_LEDGER then
+      append_event(index, what == CORRECT and 'k' or 'l', ARGV[last + 2])
+    end
     call('SET', marker, mark, 'PX', memory)
   end
 

@@ -13,6 +13,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0001_ledger.postgres.sql"),
     },
     Migration {
+        version: 2,
+        name: "epochs",
+        sql: include_str!("../migrations/0002_epochs.postgres.sql"),
+    },
+    Migration {
         version: 3,
         name: "directory",
         sql: include_str!("../migrations/0003_directory.postgres.sql"),

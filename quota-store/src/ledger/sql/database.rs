@@ -8,6 +8,7 @@ use super::{
     LedgerError, LedgerErrorKind, Session,
     append::Append,
     balances::{Balances, ChargedWithin, Recount, Used},
+    epochs::{Epochs, SetEpochs},
     forget::Forget,
     log::OneAttempt,
     migrations::Health,
@@ -16,7 +17,8 @@ use super::{
     text,
 };
 use crate::{
-    Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId,
+    Amount, CounterKey, Epoch, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis,
+    UserId,
     ledger::{
         Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
         LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, Pruned, Span, Statistics,
@@ -183,6 +185,16 @@ impl<D: Database> Ledger for D {
             pseudonym: pseudonym.clone(),
             limit,
         })
+    }
+
+    fn epochs(&self) -> BoxFuture<'_, Result<Vec<(u8, Epoch)>, LedgerError>> {
+        self.read(Epochs)
+    }
+
+    fn set_epochs(&self, mut epochs: Vec<(u8, Epoch)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        // In one order everywhere, so that two transactions never wait for each other in a circle.
+        epochs.sort_unstable_by_key(|(partition, _)| *partition);
+        self.write(SetEpochs(epochs))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<LedgerHealth, LedgerError>> {

@@ -6,8 +6,8 @@
 use futures_util::future::BoxFuture;
 
 use super::{
-    Bind, Database, LedgerError, LedgerErrorKind, Session, Statement, append::audit_row, invalid,
-    schema,
+    Bind, Database, LedgerError, LedgerErrorKind, Session, Statement, append::audit_row,
+    encode as columns, invalid, schema, text,
 };
 use crate::{
     Generation, Requester, Subject,
@@ -82,22 +82,35 @@ impl<D: Database> Directory for D {
 }
 
 /// The generation that a change made which came before; `None` if it did not.
+///
+/// A change of something else that has the same id by mistake is refused: told that it was made, it
+/// would be lost.
 async fn made<S: Session>(
     session: &mut S,
     audit: &Audit,
 ) -> Result<Option<Generation>, LedgerError> {
     let statement = Statement::new(
-        "SELECT generation, action FROM audits WHERE id = ?1",
+        "SELECT generation, action, tenant, target_kind, target FROM audits WHERE id = ?1",
         vec![Bind::Id(audit.id)],
     );
     let found = session.rows(&statement, |row| {
-        Ok((row.optional_integer(0)?, super::text::read(row, 1)?))
+        let about = (
+            text::read(row, 1)?,
+            columns::tenant(row, 2)?,
+            row.text(3)?,
+            text::read(row, 4)?,
+        );
+        Ok((row.optional_integer(0)?, about))
     });
-    let Some((generation, action)) = found.await?.pop() else {
+    let Some((generation, (action, tenant, kind, name))) = found.await?.pop() else {
         return Ok(None);
     };
+    let is_same = action == audit.action
+        && tenant == audit.tenant
+        && kind == audit.target.kind()
+        && name == audit.target.name();
     match generation.map(u64::try_from) {
-        Some(Ok(generation)) if action == audit.action => Ok(Some(Generation(generation))),
+        Some(Ok(generation)) if is_same => Ok(Some(Generation(generation))),
         _ => Err(invalid("the id of the audit is that of another act")),
     }
 }

@@ -23,6 +23,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0001_ledger.sqlite.sql"),
     },
     Migration {
+        version: 2,
+        name: "epochs",
+        sql: include_str!("../migrations/0002_epochs.sqlite.sql"),
+    },
+    Migration {
         version: 3,
         name: "directory",
         sql: include_str!("../migrations/0003_directory.sqlite.sql"),

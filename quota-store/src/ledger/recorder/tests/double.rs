@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis, UserId,
+    Amount, CounterKey, Epoch, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis,
+    UserId,
     ledger::{
         Appended, Attempt, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor,
         HoldersQuery, LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage,
@@ -241,6 +242,14 @@ impl Ledger for Double {
         _: &'a UserId,
         _: u32,
     ) -> BoxFuture<'a, Result<u64, LedgerError>> {
+        unasked()
+    }
+
+    fn epochs(&self) -> BoxFuture<'_, Result<Vec<(u8, Epoch)>, LedgerError>> {
+        unasked()
+    }
+
+    fn set_epochs(&self, _: Vec<(u8, Epoch)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         unasked()
     }
 

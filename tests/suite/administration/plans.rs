@@ -1,0 +1,292 @@
+//! Plans that the database keeps.
+
+use quota_layer::administration::{AdminError, ChangeRule, PutPlan};
+use quota_store::Subject;
+use quota_tests::{layers::Store, requests::header, tokens::Claims};
+use serde_json::{Value, json};
+
+use super::{Office, change_to, none, plan, tenant, told};
+
+impl Office {
+    async fn put(&self, name: &str, body: Value, how: PutPlan) -> Result<(), AdminError> {
+        let (plan, doing) = (plan(name), self.doing());
+        let put = self.admin.put_plan(&plan, &body, how, &doing);
+        put.await.map(|_| ())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let plans = self.admin.plans().into_iter();
+        plans.map(|view| view.plan.name.to_string()).collect()
+    }
+}
+
+async fn a_plan_is_made_changed_and_removed_with_the_next_request(store: Store) {
+    let office = Office::new(store).await;
+    let gold =
+        |limit: &str| json!({ "extends": "pro", "limits": { "messages": limit }, "order": 9 });
+    office
+        .put("gold", gold("8/day"), PutPlan::Create)
+        .await
+        .unwrap();
+    assert_eq!(office.names(), ["free", "pro", "open", "old", "gold"]);
+    office.assign("alice", "gold", ChangeRule::Carry).await;
+    assert_eq!(office.told("alice").await, told("gold", "8", "1"));
+    office
+        .put("gold", gold("2/day"), PutPlan::Replace)
+        .await
+        .unwrap();
+    assert_eq!(office.told("alice").await, told("gold", "2", "2"));
+    assert_eq!(office.status("/chat", "alice").await, 429);
+    let removed = office
+        .admin
+        .remove_plan(&plan("gold"), None, &office.doing())
+        .await;
+    assert!(matches!(removed, Err(AdminError::Conflict(_))));
+    let doing = office.doing();
+    office
+        .admin
+        .remove_plan(&plan("gold"), Some(&plan("pro")), &doing)
+        .await
+        .unwrap();
+    assert_eq!(office.told("alice").await, told("pro", "20", "3"));
+    assert_eq!(office.names(), ["free", "pro", "open", "old"]);
+}
+
+async fn the_default_plan_can_be_another(store: Store) {
+    let office = Office::new(store).await;
+    office
+        .put(
+            "gold",
+            json!({ "limits": { "messages": "9/day" } }),
+            PutPlan::Create,
+        )
+        .await
+        .unwrap();
+    let view = office
+        .admin
+        .set_default_plan(&plan("gold"), &office.doing())
+        .await
+        .unwrap();
+    assert!(view.is_default && !view.is_from_file);
+    assert_eq!(
+        view.written,
+        Some(json!({ "limits": { "messages": "9/day" } }))
+    );
+    assert_eq!(office.told("bob").await, told("gold", "9", "1"));
+    let removed = office
+        .admin
+        .remove_plan(&plan("gold"), None, &office.doing())
+        .await;
+    assert!(matches!(removed, Err(AdminError::Conflict(_))));
+    let disabled = json!({ "limits": { "messages": "9/day" }, "enabled": false });
+    let put = office.put("gold", disabled, PutPlan::Replace).await;
+    assert!(matches!(put, Err(AdminError::Conflict(_))));
+    office
+        .admin
+        .set_default_plan(&plan("free"), &office.doing())
+        .await
+        .unwrap();
+    assert_eq!(office.told("bob").await, told("free", "5", "2"));
+    let old = office
+        .admin
+        .set_default_plan(&plan("old"), &office.doing())
+        .await;
+    assert!(matches!(old, Err(AdminError::Conflict(_))));
+    let gone = office
+        .admin
+        .set_default_plan(&plan("gone"), &office.doing())
+        .await;
+    assert!(matches!(gone, Err(AdminError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn plans_of_the_file_are_left_alone_and_bodies_are_read_as_the_file_is() {
+    let office = Office::new(Store::Memory).await;
+    let conflict = office.put("pro", json!({}), PutPlan::Replace).await;
+    assert!(matches!(conflict, Err(AdminError::Conflict(_))));
+    let gone = office.put("gold", json!({}), PutPlan::Replace).await;
+    assert!(matches!(gone, Err(AdminError::NotFound { .. })));
+    let wrong = office
+        .put(
+            "gold",
+            json!({ "limits": { "mesages": "5/day" } }),
+            PutPlan::Create,
+        )
+        .await;
+    let Err(AdminError::Invalid { field, problem }) = wrong else {
+        panic!("{wrong:?}");
+    };
+    assert_eq!(field, "limits.mesages");
+    assert_eq!(
+        problem,
+        "there is no quota `mesages`; did you mean `messages`?"
+    );
+    office
+        .put("gold", json!({ "features": ["x"] }), PutPlan::Create)
+        .await
+        .unwrap();
+    let twice = office.put("gold", json!({}), PutPlan::Create).await;
+    assert!(matches!(twice, Err(AdminError::Conflict(_))));
+    office
+        .put("child", json!({ "extends": "gold" }), PutPlan::Create)
+        .await
+        .unwrap();
+    let views = office.admin.plans();
+    let child = views.iter().find(|view| view.plan.name.as_str() == "child");
+    assert_eq!(child.unwrap().plan.features, ["x"]);
+    let parent = office
+        .admin
+        .remove_plan(&plan("gold"), None, &office.doing())
+        .await;
+    assert!(matches!(parent, Err(AdminError::Conflict(_))));
+}
+
+#[tokio::test]
+async fn another_process_takes_them_before_its_next_admission() {
+    let here = Office::new(Store::Redis).await;
+    let there = here.another().await;
+    let gold = |limit: &str| json!({ "limits": { "messages": limit } });
+    here.put("gold", gold("8/day"), PutPlan::Create)
+        .await
+        .unwrap();
+    here.assign("alice", "gold", ChangeRule::Carry).await;
+    assert_eq!(there.told("alice").await, told("gold", "8", "1"));
+    here.put("gold", gold("1/day"), PutPlan::Replace)
+        .await
+        .unwrap();
+    assert_eq!(there.status("/chat", "alice").await, 429);
+    there
+        .admin
+        .set_default_plan(&plan("gold"), &there.doing_after(100))
+        .await
+        .unwrap();
+    assert_eq!(here.told("bob").await, told("gold", "1", "1"));
+}
+
+impl Office {
+    /// An act whose id no act of another process has.
+    fn doing_after(&self, number: u64) -> quota_layer::administration::Doing {
+        self.acts
+            .store(number, std::sync::atomic::Ordering::Relaxed);
+        self.doing()
+    }
+}
+
+#[tokio::test]
+async fn a_restart_finds_plans_and_assignments_again() {
+    let before = Office::new(Store::Redis).await;
+    before
+        .put(
+            "gold",
+            json!({ "limits": { "messages": "8/day" } }),
+            PutPlan::Create,
+        )
+        .await
+        .unwrap();
+    before.assign("alice", "gold", ChangeRule::Carry).await;
+    let after = before.another().await;
+    drop(before);
+    assert_eq!(after.told("alice").await, told("gold", "8", "1"));
+    assert_eq!(after.names(), ["free", "gold", "pro", "open", "old"]);
+}
+
+#[tokio::test]
+async fn a_plan_whose_quota_is_gone_is_left_out_and_its_users_have_the_default() {
+    let before = Office::new(Store::Memory).await;
+    before
+        .put(
+            "gold",
+            json!({ "limits": { "images": "8/day" } }),
+            PutPlan::Create,
+        )
+        .await
+        .unwrap();
+    before.assign("alice", "gold", ChangeRule::Carry).await;
+    let toml = super::PLANS
+        .replace("[quotas.images]\n", "")
+        .replace("limits.images = \"10/month\"\n", "")
+        .replace(
+            "[[routes]]\nmatch = \"GET /draw\"\ncharge = { images = 1 }\n",
+            "",
+        );
+    let place = (Store::Memory, before.prefix.clone());
+    let clock = std::sync::Arc::new(quota_store::SystemClock);
+    let folder = std::sync::Arc::clone(&before.folder);
+    drop(before);
+    let after = Office::over(place, &toml, folder, clock).await;
+    assert_eq!(after.told("alice").await, told("free", "5", "1"));
+    assert_eq!(after.names(), ["free", "pro", "open", "old"]);
+}
+
+#[tokio::test]
+async fn many_users_can_be_given_a_plan_at_once() {
+    use quota_layer::administration::Whom;
+    let office = Office::new(Store::Memory).await;
+    for who in ["a", "b", "c"] {
+        assert_eq!(office.status("/chat", who).await, 200);
+    }
+    office.assign("a", "pro", ChangeRule::Carry).await;
+    let acme = Claims::user("d").with_org("acme");
+    assert_eq!(office.get("/chat", &acme).await.status(), 200);
+    let everyone = async |dry_run: bool| {
+        let change = change_to("pro");
+        let doing = office.doing();
+        let many = office
+            .admin
+            .assign_many(None, &Whom::Everyone, &change, dry_run, &doing);
+        many.await.unwrap()
+    };
+    assert_eq!(everyone(true).await, 2);
+    assert_eq!(office.told("b").await.0, "free");
+    assert_eq!(everyone(false).await, 2);
+    assert_eq!(office.told("b").await.0, "pro");
+    assert_eq!(everyone(false).await, 0);
+    let back = office
+        .admin
+        .assign_many(
+            None,
+            &Whom::WithPlan(plan("pro")),
+            &change_to("free"),
+            false,
+            &office.doing(),
+        )
+        .await;
+    assert_eq!(back.unwrap(), 3);
+    assert_eq!(office.told("c").await.0, "free");
+    let response = office.get("/chat", &acme).await;
+    assert_eq!(header(&response, "x-quota-plan"), "free");
+    let subject = Subject::User {
+        tenant: Some(tenant("acme")),
+        user: none("d").user,
+    };
+    office
+        .admin
+        .assign(&subject, &change_to("pro"), &office.doing())
+        .await
+        .unwrap();
+    let named = Whom::Users(vec![none("x").user, none("c").user]);
+    let doing = office.doing();
+    let count = office
+        .admin
+        .assign_many(None, &named, &change_to("pro"), false, &doing)
+        .await;
+    assert_eq!(count.unwrap(), 2);
+    assert_eq!(
+        office
+            .admin
+            .user(&none("x"), None)
+            .await
+            .unwrap()
+            .plan
+            .plan
+            .name
+            .as_str(),
+        "pro"
+    );
+    assert_eq!(office.audits("x").await.len(), 1);
+}
+
+on_both_stores! {
+    a_plan_is_made_changed_and_removed_with_the_next_request,
+    the_default_plan_can_be_another,
+}

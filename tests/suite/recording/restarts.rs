@@ -1,0 +1,101 @@
+//! Counters in memory stand where they stood when the process starts again, however it ended.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use quota_tests::{eventually_eq, layers::identity};
+use tokio::task::JoinSet;
+
+use crate::processes::Node;
+
+fn write_config(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("quota.toml");
+    // The ledger is where it is by default.
+    let text = format!(
+        "{}\n[store]\ntimeout = \"5s\"\nmax_in_flight = 100000\n[quotas.demo_calls]\n\
+         [plans.free]\ndefault = true\nlimits.demo_calls = \"1M/lifetime\"\n\
+         [[routes]]\nmatch = \"* /demo/status/{{code}}\"\ncharge = {{ demo_calls = 1 }}\n",
+        identity(),
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Lets clients ask until `until` of them saw a success, kills the process, and waits for them.
+async fn load_and_kill(node: Node, seen: &Arc<AtomicU64>, clients: u64, until: u64) {
+    let node = Arc::new(node);
+    let mut tasks = JoinSet::new();
+    for client in 0..clients {
+        let (node, seen) = (Arc::clone(&node), Arc::clone(seen));
+        tasks.spawn(async move {
+            let status = if client % 4 == 0 { 500 } else { 200 };
+            while let Some(answered) = node.status(status, client % 3).await {
+                assert_eq!(answered, status);
+                seen.fetch_add(u64::from(status == 200), Ordering::SeqCst);
+            }
+        });
+    }
+    let enough = || async { seen.load(Ordering::SeqCst) >= until };
+    eventually_eq(true, enough, "clients see answers").await;
+    node.process.kill();
+    while let Some(client) = tasks.join_next().await {
+        client.expect("only its death ends a client");
+    }
+}
+
+/// What clients saw is in the counters of the next process, and no more than was in flight beyond
+/// it.
+#[tokio::test]
+async fn kills_forget_nothing_that_a_client_saw() {
+    const KILLS: u64 = 30;
+    const CLIENTS: u64 = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let seen = Arc::new(AtomicU64::new(0));
+    for kill in 0..=KILLS {
+        let node = Node::start(&config).await;
+        let used = node.used().await;
+        let least = seen.load(Ordering::SeqCst);
+        let most = least + kill * CLIENTS;
+        assert!((least..=most).contains(&used), "{least} seen, {used} used");
+        if kill < KILLS {
+            load_and_kill(node, &seen, CLIENTS, least + 10 + kill).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_orderly_end_forgets_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    for round in 0..3 {
+        let node = Node::start(&config).await;
+        assert_eq!(node.used().await, round * 5);
+        for _ in 0..5 {
+            assert_eq!(node.status(200, 0).await, Some(200));
+        }
+        node.process
+            .signal(quota_tests::processes::Signal::Terminate);
+        assert!(node.process.wait().await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_ledger_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path());
+    let first = Node::start(&config).await;
+    let second = Node::launch(&config);
+    assert!(!second.wait().await.success());
+    let told = second.output();
+    let database = folder.path().join("quota.db");
+    let expected = format!("another process uses the ledger {}", database.display());
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains("give this one a file of its own"), "{told}");
+    assert_eq!(first.status(200, 0).await, Some(200));
+}
