@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 
 use crate::{failure::Failure, secret};
 
+/// Where the demo's admin token is.
+pub(crate) fn admin_token_path() -> PathBuf {
+    folder().join(".admin-token")
+}
+
 /// The demo's configuration: the file of the checkout that this program was built from.
 pub(crate) fn config_path() -> PathBuf {
     folder().join("quota.toml")
 }
 
-/// The configuration to use, and the demo's secret made where none is there yet.
+/// The configuration to use, and the demo's secrets made where none are there yet.
 pub(crate) fn prepare(config: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(config) = config {
         return Ok(config.to_owned());
@@ -23,6 +28,7 @@ pub(crate) fn prepare(config: Option<&Path>) -> Result<PathBuf, Failure> {
         )));
     }
     secret::ensure(&folder().join(".secret"))?;
+    secret::ensure(&admin_token_path())?;
     Ok(config)
 }
 

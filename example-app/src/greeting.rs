@@ -10,7 +10,7 @@ use std::{
 
 use quota_layer::Config;
 
-use crate::{cli::TokenArguments, router::Mode, token};
+use crate::{cli::TokenArguments, demo, router::Mode, token};
 
 /// How long the printed tokens are valid.
 const EXPIRES: Duration = Duration::from_hours(12);
@@ -56,6 +56,15 @@ impl Greeting<'_> {
             self.token_command("--user bob --plan pro")
         )
         .ok();
+        if self.mode == Mode::Demo && self.given.is_none() {
+            writeln!(
+                text,
+                "\n# What administrators see of alice:\n\
+                 curl -s '{base}/admin/quotas/users/alice?tenant=-' -H \"X-Admin-Token: $(cat {})\"",
+                quoted(&demo::admin_token_path())
+            )
+            .ok();
+        }
         text
     }
 
@@ -74,7 +83,9 @@ impl Greeting<'_> {
              POST /api/v1/chat                        one message, and the tokens of its answer\n  \
              POST /api/v1/studies/{{id}}/detect         one detection\n  \
              POST /api/v1/studies/{{id}}/continue       one continued study\n  \
-             GET  /health, GET /metrics               free, and without a token\n{demo}\n",
+             GET  /health, GET /metrics               free, and without a token\n  \
+             GET  /quota/status, /usage, /plans       what a user may use, and did\n  \
+             GET  /admin/quotas/...                   for administrators; see /openapi.json\n{demo}\n",
             self.path.display()
         )
     }

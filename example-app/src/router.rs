@@ -54,6 +54,8 @@ pub fn router(application: &Application, mode: Mode) -> Router {
             TIMEOUT,
         ))
         .layer(application.quota.clone())
+        // Behind the layer: these routes are not metered, and need no rule.
+        .merge(quota_api::router(&application.quota))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let router = match mode {
         Mode::Deployment => router,

@@ -73,7 +73,6 @@ impl Api {
     }
 
     /// Both APIs, and `GET /openapi.json`, which describes them.
-    #[must_use]
     pub fn router(self) -> Router {
         let served = Served::new(self);
         let (user, mut document) = user::router(served.clone()).split_for_parts();
@@ -87,13 +86,11 @@ impl Api {
     }
 
     /// `/quota/...` alone.
-    #[must_use]
     pub fn user_router(self) -> Router {
         user::router(Served::new(self)).split_for_parts().0
     }
 
     /// `/admin/quotas/...` alone.
-    #[must_use]
     pub fn admin_router(self) -> Router {
         admin::router(&Served::new(self)).split_for_parts().0
     }

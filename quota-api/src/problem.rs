@@ -17,7 +17,11 @@ const REDUCED_CAPACITY: &str =
 
 /// Why a request was not answered.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+// Boxed, since every answer has room for one.
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     reason: &'static str,
     detail: String,
@@ -60,26 +64,26 @@ pub(crate) struct ProblemBody<'a> {
 impl Problem {
     /// A problem of this status. `detail` is for the client's eyes.
     pub(crate) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status,
             reason,
             detail: detail.into(),
             place: None,
             headers: HeaderMap::new(),
-        }
+        }))
     }
 
     /// A parameter of the path, the query or the head can't be used.
     pub(crate) fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
-        problem.place = Some(Place::Parameter(name.into()));
+        problem.0.place = Some(Place::Parameter(name.into()));
         problem
     }
 
     /// A field of the body can't be used.
     pub(crate) fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail);
-        problem.place = Some(Place::Field(pointer.into()));
+        problem.0.place = Some(Place::Field(pointer.into()));
         problem
     }
 
@@ -163,7 +167,7 @@ impl Problem {
 
     /// With this header.
     pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 }
@@ -176,8 +180,15 @@ impl From<quota_store::ledger::LedgerError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let is_unavailable = self.status == StatusCode::SERVICE_UNAVAILABLE;
-        let (parameter, field) = match &self.place {
+        let Parts {
+            status,
+            reason,
+            detail,
+            place,
+            headers,
+        } = *self.0;
+        let is_unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let (parameter, field) = match &place {
             Some(Place::Parameter(name)) => (Some(name.as_str()), None),
             Some(Place::Field(pointer)) => (None, Some(pointer.as_str())),
             None => (None, None),
@@ -191,15 +202,15 @@ impl IntoResponse for Problem {
             title: if is_unavailable {
                 "Temporary reduced capacity"
             } else {
-                self.status.canonical_reason().unwrap_or("Refused")
+                status.canonical_reason().unwrap_or("Refused")
             },
-            status: self.status.as_u16(),
-            reason: self.reason,
-            detail: &self.detail,
+            status: status.as_u16(),
+            reason,
+            detail: &detail,
             parameter,
             field,
         };
-        let mut response = (self.status, self.headers, Json(body)).into_response();
+        let mut response = (status, headers, Json(body)).into_response();
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

@@ -18,13 +18,10 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reset {
     /// The quota; all of them where it is left out.
-    #[schema(inline, nullable = false)]
     pub(crate) quota: Option<QuotaWord>,
     /// The window; all of them where it is left out.
-    #[schema(inline, nullable = false)]
     pub(crate) window: Option<WindowWord>,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -33,23 +30,18 @@ pub(crate) struct Reset {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Adjust {
     /// The quota.
-    #[schema(inline)]
     quota: QuotaWord,
     /// The window.
-    #[schema(inline)]
     window: WindowWord,
     /// The limit: a number, `"unlimited"`, or null for the plan's own again.
     #[serde(default)]
-    #[schema(inline)]
     limit: LimitField,
     /// How much more, or less, than now.
     #[schema(minimum = -9_007_199_254_740_991_i64, maximum = 9_007_199_254_740_991_i64)]
     add: Option<i64>,
     /// Until when: a time, or `"window-end"`; for good where it is left out.
-    #[schema(inline)]
     expires_at: Option<ExpiresField>,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -143,16 +135,12 @@ impl<'de> Deserialize<'de> for ExpiresField {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetUsed {
     /// The quota.
-    #[schema(inline)]
     pub(crate) quota: QuotaWord,
     /// The window.
-    #[schema(inline)]
     pub(crate) window: WindowWord,
     /// What was used.
-    #[schema(inline)]
     pub(crate) used: Units,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -161,16 +149,13 @@ pub(crate) struct SetUsed {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refund {
     /// The quota.
-    #[schema(inline)]
     pub(crate) quota: QuotaWord,
     /// How much.
-    #[schema(inline)]
     pub(crate) amount: Units,
     /// The attempt whose windows it goes back to; the present ones where it is left out.
-    #[schema(format = "uuid", nullable = false)]
+    #[schema(format = "uuid")]
     pub(crate) event: Option<String>,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -237,36 +222,27 @@ impl From<RuleWord> for ChangeRule {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Assign {
     /// The plan.
-    #[schema(inline)]
     plan: PlanWord,
     /// What becomes of what was used: `carry` where it is left out.
     #[serde(default)]
-    #[schema(inline)]
     rule: RuleWord,
     /// When: `now` where it is left out.
     #[serde(default)]
-    #[schema(inline)]
     at: AtWord,
     /// Where billing periods begin.
-    #[schema(inline)]
     anchor: Option<When>,
     /// The IANA time zone of its windows.
     #[schema(example = "Africa/Douala", max_length = 64)]
     timezone: Option<String>,
     /// From when on, instead of now.
-    #[schema(inline)]
     starts_at: Option<When>,
     /// Until when.
-    #[schema(inline)]
     ends_at: Option<When>,
     /// The plan that follows then.
-    #[schema(inline)]
     then: Option<PlanWord>,
     /// How the subscription stands: `active` where it is left out.
-    #[schema(inline)]
     status: Option<StatusWord>,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -294,23 +270,19 @@ impl Assign {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AssignMany {
     /// These users.
-    #[schema(max_items = 10_000, nullable = false)]
+    #[schema(max_items = 10_000)]
     users: Option<Vec<String>>,
     /// The users for whom this holds.
-    #[schema(inline, nullable = false)]
     r#where: Option<Where>,
     /// The plan.
-    #[schema(inline)]
     plan: PlanWord,
     /// What becomes of what was used: `carry` where it is left out.
     #[serde(default)]
-    #[schema(inline)]
     rule: RuleWord,
     /// Whether nothing is to be changed, only counted.
     #[serde(default)]
     pub(crate) dry_run: bool,
     /// Why.
-    #[schema(inline)]
     pub(crate) reason: PlainText,
 }
 
@@ -319,7 +291,6 @@ pub(crate) struct AssignMany {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Where {
     /// Those to whom this plan was assigned.
-    #[schema(inline, nullable = false)]
     plan: Option<PlanWord>,
     /// True: every user that was ever charged or refused.
     #[serde(default)]

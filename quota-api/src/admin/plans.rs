@@ -6,7 +6,10 @@ use quota_layer::administration::{AdminError, PutPlan};
 use quota_store::PlanName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 
 use crate::{
     access::Caller,
@@ -62,6 +65,7 @@ pub(super) async fn show(
 
 /// A plan as the configuration file writes it in `[plans.NAME]`, and why it is written.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes what the administration reads")]
 pub(crate) struct PlanBody {
     /// Its title, or titles by language.
@@ -110,19 +114,29 @@ pub(crate) struct PlanBody {
     #[schema(value_type = Object, required = false)]
     reserve: Value,
     /// Why.
-    #[schema(inline)]
     reason: PlainText,
 }
 
 /// The same with the name of the new plan.
-#[derive(Debug, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "it describes what the administration reads")]
-pub(crate) struct NewPlanBody {
-    /// Its name.
-    #[schema(inline)]
-    name: PlanWord,
-    #[serde(flatten)]
-    plan: PlanBody,
+pub(crate) struct NewPlanBody;
+
+impl PartialSchema for NewPlanBody {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = PlanBody::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object
+                .properties
+                .insert("name".to_owned(), PlanWord::schema());
+            object.required.push("name".to_owned());
+        }
+        schema
+    }
+}
+
+impl ToSchema for NewPlanBody {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        PlanBody::schemas(schemas);
+    }
 }
 
 /// Adds a plan to the database.
@@ -261,10 +275,8 @@ pub(super) async fn remove(
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefaultPlan {
     /// The plan that those have who have no other.
-    #[schema(inline)]
     plan: PlanWord,
     /// Why.
-    #[schema(inline)]
     reason: PlainText,
 }
 

@@ -95,7 +95,7 @@ fn parse<T: DeserializeOwned>(pairs: Vec<Pair>) -> Result<T, Problem> {
 /// The value of a parameter: always text, and there where its name is.
 struct Value(String);
 
-impl<'de> IntoDeserializer<'de, value::Error> for Value {
+impl IntoDeserializer<'_, value::Error> for Value {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

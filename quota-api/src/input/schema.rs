@@ -1,5 +1,7 @@
 //! How inputs are described.
 
+use std::borrow::Cow;
+
 use quota_store::{PlanName, QuotaName, Window, directory::Status, ledger::Outcome};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -45,7 +47,7 @@ impl std::str::FromStr for WindowName {
 
 /// Describes a type that is written as one text or number.
 macro_rules! described {
-    ($($type:ty => $schema:expr;)+) => {$(
+    ($($type:ty as $name:literal => $schema:expr;)+) => {$(
         impl PartialSchema for $type {
             fn schema() -> RefOr<Schema> {
                 let schema: ObjectBuilder = $schema;
@@ -53,14 +55,18 @@ macro_rules! described {
             }
         }
 
-        impl ToSchema for $type {}
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
     )+};
 }
 
 described! {
-    QuotaWord => text("A quota.").pattern(Some(NAME)).max_length(Some(63)).examples(["messages"]);
-    PlanWord => text("A plan.").pattern(Some(NAME)).max_length(Some(63)).examples(["free"]);
-    WindowWord => text(
+    QuotaWord as "QuotaName" => text("A quota.").pattern(Some(NAME)).max_length(Some(63)).examples(["messages"]);
+    PlanWord as "PlanName" => text("A plan.").pattern(Some(NAME)).max_length(Some(63)).examples(["free"]);
+    WindowWord as "Window" => text(
         "A window: second, minute, hour, day, week, month, year, lifetime, a duration, or `level` \
          for a stock.",
     )
@@ -68,26 +74,26 @@ described! {
         "^(second|minute|hour|day|week|month|year|lifetime|level|[1-9][0-9]{0,3}[smhd])$",
     ))
     .examples(["month"]);
-    LimitField => ObjectBuilder::new()
+    LimitField as "NewLimit" => ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Integer, Type::String, Type::Null]))
         .description(Some("The limit: a number, `unlimited`, or null for the plan's own again."))
         .minimum(Some(0))
         .maximum(Some(9_007_199_254_740_991_u64))
         .pattern(Some("^unlimited$"))
         .examples([20]);
-    ExpiresField => ObjectBuilder::new()
+    ExpiresField as "Expiry" => ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
         .description(Some("A time, or `window-end` for the end of the present window."))
         .minimum(Some(0))
         .maximum(Some(LAST_SECOND))
         .pattern(Some("^(window-end|(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"))
         .examples(["window-end"]);
-    OutcomeWord => words("What became of an attempt.", Outcome::ALL.iter().map(|one| one.as_str()));
-    StatusWord => words(
+    OutcomeWord as "Outcome" => words("What became of an attempt.", Outcome::ALL.iter().map(|one| one.as_str()));
+    StatusWord as "SubscriptionStatus" => words(
         "How a subscription stands; it changes no limit.",
         Status::ALL.iter().map(|one| one.as_str()),
     );
-    When => ObjectBuilder::new()
+    When as "Time" => ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Integer]))
         .description(Some("A time in RFC 3339, or Unix seconds."))
         .minimum(Some(0))
@@ -97,14 +103,14 @@ described! {
              ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z)$",
         ))
         .examples(["2026-01-31T12:00:00Z"]);
-    PlainText => text("A text of people, without control characters, not blank.")
+    PlainText as "Text" => text("A text of people, without control characters, not blank.")
         .min_length(Some(1))
         .max_length(Some(PlainText::BYTES_MAX))
         .pattern(Some("^[ -~]*[!-~][ -~]*$"))
         .examples(["asked for on the phone"]);
-    Size => number("How many rows at most.", 1, 1000).default(Some(50.into()));
-    Near => number("A part of a limit, in hundredths.", 0, 1000).examples([80]);
-    Units => number("An amount.", 0, 9_007_199_254_740_991);
+    Size as "PageSize" => number("How many rows at most.", 1, 1000).default(Some(50.into()));
+    Near as "Percent" => number("A part of a limit, in hundredths.", 0, 1000).examples([80]);
+    Units as "Amount" => number("An amount.", 0, 9_007_199_254_740_991);
 }
 
 const NAME: &str = "^[a-z]([a-z0-9]|_[a-z0-9]){0,30}$";

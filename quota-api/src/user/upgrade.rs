@@ -25,7 +25,6 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upgrade {
     /// One of `GET /quota/plans`.
-    #[schema(inline)]
     plan: PlanWord,
 }
 

@@ -1,22 +1,12 @@
 //! What administrators change, and what users see of it.
 
-use axum::body::Body;
-use http::{Request, StatusCode, header};
+use http::header;
 use quota_layer::QuotaIdentity;
 use serde_json::{Value, json};
 
-use crate::kit::{Kit, TOKEN, as_user, attempt, bare, with_token};
+use crate::kit::{Kit, TOKEN, as_user, attempt, messages, with_token};
 
 const USER: &str = "/admin/quotas/users/alice";
-
-/// The counter of messages of the day, as alice of no tenant sees it.
-async fn messages(kit: &Kit) -> Value {
-    let request = as_user("GET", "/quota/status", QuotaIdentity::new("alice"));
-    let status = kit.send(request).await.assert_ok().json();
-    let quotas = status["quotas"].as_array().unwrap();
-    let quota = quotas.iter().find(|quota| quota["quota"] == "messages");
-    quota.unwrap()["counters"][0].clone()
-}
 
 async fn set_used(kit: &Kit, used: u64) {
     let body = json!({ "quota": "messages", "window": "day", "used": used, "reason": "moved" });
@@ -179,105 +169,6 @@ async fn tenants_are_changed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn plans_are_made_changed_and_removed() {
-    let kit = Kit::new().await;
-    let gold = json!({ "name": "gold", "extends": "free", "title": "Gold", "order": 3,
-        "limits": { "messages": ["20/day", "500/month"] }, "reason": "a new offer" });
-    let seen = kit.write("POST", "/admin/quotas/plans", &gold).await;
-    assert_eq!(seen.status, StatusCode::CREATED, "{}", seen.text());
-    let plan = seen.json();
-    assert_eq!(plan["source"], "database");
-    assert_eq!(plan["limits"]["messages"][0]["limit"], 20);
-    assert_eq!(plan["limits"]["storage"][0]["limit"], 1_000_000);
-    kit.write("POST", "/admin/quotas/plans", &gold)
-        .await
-        .assert_problem(409, "conflict");
-
-    let offered = kit.get("/quota/plans").await.json();
-    let names: Vec<_> = offered["plans"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|plan| plan["id"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        names,
-        ["free", "pro", "gold"],
-        "neither hidden nor disabled ones"
-    );
-    kit.get("/quota/plans/gold").await.assert_ok();
-    kit.get("/quota/plans/secret")
-        .await
-        .assert_problem(404, "not_found");
-
-    let wrong = json!({ "limits": { "messages": "20/fortnight" }, "reason": "a typo" });
-    let seen = kit.write("PUT", "/admin/quotas/plans/gold", &wrong).await;
-    seen.assert_problem(422, "invalid_body");
-    assert!(
-        seen.json()["field"]
-            .as_str()
-            .unwrap()
-            .starts_with("/limits"),
-        "{}",
-        seen.text()
-    );
-    kit.write(
-        "PUT",
-        "/admin/quotas/plans/free",
-        &json!({ "reason": "a try" }),
-    )
-    .await
-    .assert_problem(409, "conflict");
-    kit.write(
-        "PUT",
-        "/admin/quotas/plans/none",
-        &json!({ "reason": "a try" }),
-    )
-    .await
-    .assert_problem(404, "not_found");
-
-    let default = json!({ "plan": "gold", "reason": "a new start" });
-    let seen = kit
-        .write("PUT", "/admin/quotas/default-plan", &default)
-        .await;
-    assert_eq!(seen.assert_ok().json()["is_default"], true);
-    assert_eq!(messages(&kit).await["limit"], 20);
-    let remove = "/admin/quotas/plans/gold?reason=it+failed";
-    kit.send(with_token("DELETE", remove, TOKEN))
-        .await
-        .assert_problem(409, "conflict");
-    let default = json!({ "plan": "free", "reason": "as before" });
-    kit.write("PUT", "/admin/quotas/default-plan", &default)
-        .await
-        .assert_ok();
-    let other = format!("{remove}&reassign_to=none");
-    let seen = kit.send(with_token("DELETE", &other, TOKEN)).await;
-    assert!(seen.status == 400 || seen.status == 200, "{}", seen.text());
-    let seen = kit.send(with_token("DELETE", remove, TOKEN)).await;
-    assert!(seen.status == 200 || seen.status == 404, "{}", seen.text());
-    kit.get("/quota/plans/gold")
-        .await
-        .assert_problem(404, "not_found");
-}
-
-#[tokio::test]
-async fn plans_are_kept_by_caches_until_they_change() {
-    let kit = Kit::new().await;
-    let first = kit.get("/quota/plans").await;
-    assert_eq!(first.header(header::CACHE_CONTROL), "public, max-age=60");
-    let ask = async |tag: &str| {
-        let request = bare("GET", "/quota/plans").header(header::IF_NONE_MATCH, tag);
-        kit.send(request.body(Body::empty()).unwrap()).await
-    };
-    let tag = first.header(header::ETAG);
-    let second = ask(tag).await;
-    assert_eq!(second.status, StatusCode::NOT_MODIFIED);
-    assert_eq!(second.header(header::ETAG), tag);
-    assert!(second.body.is_empty());
-    assert_eq!(ask("\"another\"").await.body, first.body);
-}
-
-#[tokio::test]
 async fn every_change_is_audited() {
     let kit = Kit::new().await;
     set_used(&kit, 3).await;
@@ -359,40 +250,6 @@ async fn a_person_is_forgotten_and_sums_stay() {
         .await;
     missing.assert_problem(400, "invalid_parameter");
     assert_eq!(missing.json()["parameter"], "reason");
-}
-
-#[tokio::test]
-async fn an_upgrade_leads_to_the_shop_or_to_the_application() {
-    use axum::response::IntoResponse as _;
-
-    let mut kit = Kit::new().await;
-    let ask = async |kit: &Kit, plan: &str| {
-        let request = Request::post("/quota/upgrade")
-            .header(header::CONTENT_TYPE, "application/json")
-            .extension(QuotaIdentity::new("alice"))
-            .body(Body::from(json!({ "plan": plan }).to_string()))
-            .unwrap();
-        kit.send(request).await
-    };
-    let seen = ask(&kit, "pro").await;
-    assert_eq!(seen.status, StatusCode::ACCEPTED);
-    let url = "https://example.com/pricing?plan=pro";
-    assert_eq!(seen.json(), json!({ "checkout_url": url }));
-    for hidden in ["secret", "gone", "none", "No"] {
-        let seen = ask(&kit, hidden).await;
-        seen.assert_problem(422, "invalid_body");
-        assert_eq!(seen.json()["field"], "/plan");
-    }
-    let hook = async |who: QuotaIdentity, plan: quota_store::PlanName| {
-        format!("{} wants {plan}", who.user()).into_response()
-    };
-    kit.router = quota_api::Api::new(&kit.layer)
-        .on_upgrade(hook)
-        .user_router();
-    assert_eq!(ask(&kit, "pro").await.text(), "alice wants pro");
-    ask(&kit, "secret")
-        .await
-        .assert_problem(422, "invalid_body");
 }
 
 #[tokio::test]

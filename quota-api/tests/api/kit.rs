@@ -288,3 +288,12 @@ pub(crate) fn denied(tenant: Option<&str>, user: &str, seconds: u64) -> Attempt 
 pub(crate) fn admin(user: &str) -> QuotaIdentity {
     QuotaIdentity::new(user).with_roles(["quota_admin"])
 }
+
+/// The counter of messages of the day, as alice of no tenant sees it.
+pub(crate) async fn messages(kit: &Kit) -> Value {
+    let request = as_user("GET", "/quota/status", QuotaIdentity::new("alice"));
+    let status = kit.send(request).await.assert_ok().json();
+    let quotas = status["quotas"].as_array().unwrap();
+    let quota = quotas.iter().find(|quota| quota["quota"] == "messages");
+    quota.unwrap()["counters"][0].clone()
+}
