@@ -31,7 +31,7 @@ pub(super) const PAGE: u32 = 250;
 /// How many partitions get their epochs in one step of the ledger.
 const TOGETHER: usize = 32;
 /// How many partitions are worked on at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often one partition is compared with the ledger while nothing happens to it.
@@ -239,14 +239,11 @@ impl Keeper {
             }
             let written = epochs.iter().map(|damage| (damage.partition, damage.new));
             self.outbox.ledger.set_epochs(written.collect()).await?;
-            for damage in &epochs {
-                // Redis last: what it has is in the ledger.
-                let step = self.step_of(damage, Some(damage.new));
-                match self.step(&step, &[]).await {
-                    Ok(_) => {
-                        self.outbox.expect(damage.partition, damage.new);
-                        partitions += 1;
-                    }
+            // Redis last: what it has is in the ledger.
+            let served = epochs.iter().map(|damage| self.serve(damage).boxed());
+            for served in join_all(served.collect::<Vec<_>>()).await {
+                match served {
+                    Ok(()) => partitions += 1,
                     Err(hindrance) => outcome = Err(hindrance),
                 }
             }
@@ -255,6 +252,14 @@ impl Keeper {
             tracing::info!(target: "quota::redis", partitions, counters, "partitions have the counters of the ledger");
         }
         outcome
+    }
+
+    /// Gives a partition its epoch, so that it is served.
+    async fn serve(&self, damage: &Damage) -> Result<(), Hindrance> {
+        let step = self.step_of(damage, Some(damage.new));
+        self.step(&step, &[]).await?;
+        self.outbox.expect(damage.partition, damage.new);
+        Ok(())
     }
 
     /// Restores all counters of a partition, and says how many there are.
@@ -269,6 +274,9 @@ impl Keeper {
             let page = ledger
                 .balances(damage.partition, now, after.as_ref(), PAGE)
                 .await?;
+            if page.is_empty() {
+                return Ok(count);
+            }
             self.step(&step, &page).await?;
             count += page.len();
             match page.last() {
