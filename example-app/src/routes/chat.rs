@@ -54,6 +54,8 @@ pub(crate) async fn chat(
     }
     let answer = generate(&question.message, max_tokens);
     if let Some(quota) = quota {
+        let prompt_tokens = answer.usage.prompt_tokens.try_into().unwrap_or(i64::MAX);
+        quota.report("input_tokens", prompt_tokens);
         quota.report("output_tokens", answer.usage.completion_tokens.into());
     }
     Json(answer).into_response()

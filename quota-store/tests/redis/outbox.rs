@@ -31,6 +31,8 @@ pub(crate) async fn ledger(server: &Server) -> Arc<dyn Ledger> {
 pub(crate) async fn recording(server: &Server, ledger: &Arc<dyn Ledger>) -> Arc<RedisCounterStore> {
     let mut options = options(&server.url());
     options.ledger = Some(Arc::clone(ledger));
+    // So long it waits for all partitions to be served.
+    options.connect_timeout = Duration::from_secs(10);
     connect(options).await
 }
 
@@ -223,6 +225,7 @@ async fn an_acl_user_needs_some_rights_more() {
     options.password = Some("pass".into());
     options.username = Some("quota".to_owned());
     options.ledger = Some(Arc::clone(&ledger));
+    options.connect_timeout = Duration::from_secs(10);
     let store = connect(options).await;
     assert!(charge(&store, &user("alice")).await);
     drained(&server).await;

@@ -26,14 +26,3 @@ end
 local function append_event(key, ...)
   call('XADD', sub(key, 1, -2) .. 's', '*', ...)
 end
-
--- The id of the last entry that a stream ever had.
-local function last_id(stream)
-  local facts = redis.pcall('XINFO', 'STREAM', stream)
-  for i = 1, #facts, 2 do
-    if facts[i] == 'last-generated-id' then
-      return facts[i + 1]
-    end
-  end
-  return '0-0'
-end

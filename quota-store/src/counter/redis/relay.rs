@@ -125,17 +125,19 @@ impl Relay {
             if is_due && found.len() < READ_AT_ONCE {
                 taken_over = Some(now);
             }
-            pause = if found.is_empty() {
-                tokio::time::sleep(jittered(pause)).await;
-                (pause * 2).min(LONGEST_PAUSE)
-            } else {
-                SHORTEST_PAUSE
-            };
             for some in found.chunks(BATCH) {
                 if let Err(failure) = self.bring(&mut redis, some).await {
                     return failure;
                 }
             }
+            pause = match found.len() {
+                0 => (pause * 2).min(LONGEST_PAUSE),
+                // What comes meanwhile goes together.
+                1..BATCH => SHORTEST_PAUSE,
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(jittered(pause)).await;
+            pause = pause.max(SHORTEST_PAUSE);
         }
     }
 

@@ -111,21 +111,6 @@ local function judge(what, marker, epoch_key, epoch, reserved_at)
   return nil, LATE, is_corrected and 'lc' or 'l'
 end
 
--- What a correction really changed, in the order of the fields: a counter stops at zero.
-local function differences(user, tenant, user_count, count)
-  local texts = {}
-  for i = 1, count do
-    local before
-    if i <= user_count then
-      before = parse(user[i + 1])
-    else
-      before = parse(tenant[i - user_count])
-    end
-    texts[i] = format('%d', used[i] - before)
-  end
-  return table.concat(texts, ' ')
-end
-
 local function settle()
   local a, k = cursor, key_cursor
   local numbers, member = ARGV[a + 1], ARGV[a + 2]
@@ -183,7 +168,18 @@ local function settle()
     end
     change(user, tenant, user_count, count, numbers, false)
     if HAS_LEDGER and what == CORRECT then
-      append_event(index, 'k', ARGV[last + 2], 'd', differences(user, tenant, user_count, count))
+      -- What it really changes, in the order of the fields: a counter stops at zero.
+      local differences = {}
+      for i = 1, count do
+        local value
+        if i <= user_count then
+          value = user[i + 1]
+        else
+          value = tenant[i - user_count]
+        end
+        differences[i] = format('%d', used[i] - parse(value))
+      end
+      append_event(index, 'k', ARGV[last + 2], 'd', table.concat(differences, ' '))
     elseif HAS_LEDGER then
       append_event(index, 'l', ARGV[last + 2])
     end
