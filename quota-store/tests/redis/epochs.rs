@@ -19,6 +19,9 @@ use crate::{
     server::{Server, until},
 };
 
+const USERS: usize = 6;
+const HARD: u64 = 120;
+
 /// Waits until a counter says this.
 async fn says(store: &RedisCounterStore, requester: &Requester, used: u64) {
     until(async || {
@@ -126,8 +129,6 @@ async fn two_processes_rebuild_once_and_both_go_on() {
         recording(&server, &ledger).await,
         recording(&server, &ledger).await,
     ];
-    const USERS: usize = 6;
-    const HARD: u64 = 120;
     let over = AtomicU64::new(0);
     let load = |store: Arc<RedisCounterStore>| {
         let over = &over;

@@ -303,7 +303,7 @@ impl Relay {
             pipeline.cmd("XLEN").arg(stream);
         }
         let mut answers = all(redis, &pipeline).await?.into_iter();
-        let there = answers.next().map_or(0, entries::count);
+        let there = answers.next().map_or(0, |there| entries::count(&there));
         if there < self.streams.len() {
             // Who moves entries makes them again; until then the last figures stand.
             self.outbox.suspect();
@@ -313,7 +313,7 @@ impl Relay {
         let mut heads = Pipeline::new();
         heads.cmd("TIME");
         for (stream, answer) in self.streams.iter().zip(answers) {
-            let length = entries::count(answer.extract_error()?);
+            let length = entries::count(&answer.extract_error()?);
             if length > 0 {
                 records += length;
                 heads

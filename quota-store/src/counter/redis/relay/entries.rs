@@ -177,9 +177,9 @@ pub(super) fn age_of_oldest(answers: Vec<Value>) -> Duration {
 }
 
 /// A number of things.
-pub(super) fn count(value: Value) -> usize {
+pub(super) fn count(value: &Value) -> usize {
     match value {
-        Value::Int(count) => usize::try_from(count).unwrap_or_default(),
+        Value::Int(count) => usize::try_from(*count).unwrap_or_default(),
         _ => 0,
     }
 }
