@@ -302,3 +302,23 @@ async fn a_ledger_that_is_down_at_the_start_keeps_nobody_from_counters_that_are_
     let store = connect(options).await;
     assert!(charge(&store, &user("alice")).await);
 }
+
+#[tokio::test]
+async fn what_relays_had_in_their_hands_is_counted_soon_after_a_loss() {
+    let server = Server::start(&[]).await;
+    let real = ledger(&server).await;
+    let faulty = Arc::new(Faulty::new(Arc::clone(&real)));
+    let doubled: Arc<dyn Ledger> = Arc::clone(&faulty) as _;
+    let store = recording(&server, &doubled).await;
+    let alice = user("alice");
+    // A relay has read it, and can't append it before the counters are back.
+    faulty.hold_appends();
+    assert!(charge(&store, &alice).await);
+    until(async || faulty.hung() > 0).await;
+    server.run::<String>("FLUSHALL").await;
+    until(async || store.last_loss().is_some()).await;
+    says(&store, &alice, 0).await;
+    faulty.work();
+    says(&store, &alice, 1).await;
+    assert_eq!(used(&real, &alice).await, 1);
+}
