@@ -65,6 +65,15 @@ impl Greeting<'_> {
             )
             .ok();
         }
+        if self.given.is_none() {
+            let ledger = self.path.with_file_name("quota.db");
+            writeln!(
+                text,
+                "\n# What was used is kept in {}*: remove these files to start from zero.",
+                ledger.display()
+            )
+            .ok();
+        }
         text
     }
 
@@ -124,8 +133,8 @@ impl Curl<'_> {
             Mode::Demo => {
                 let request = self.request("/demo/status/500");
                 format!(
-                    "# 2. A request that fails: 500, and X-Quota-Used stays 0, so it cost \
-                     nothing.\n{request}\n"
+                    "# 2. A request that fails: 500, and X-Quota-Used stays where it was, so it \
+                     cost nothing.\n{request}\n"
                 )
             }
             Mode::Deployment => {
