@@ -44,13 +44,14 @@ use std::path::Path;
 pub use errors::{ConfigError, ConfigErrors};
 pub(crate) use ip_range::IpRange;
 pub use settings::Config;
+#[cfg(any(test, feature = "sqlite"))]
+pub(crate) use settings::LedgerDurability;
 #[cfg(any(test, feature = "jwt"))]
 pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
     Actual, Anonymous, ChargeItem, DenialRecords, IdentityConfig, IdentityFrom, LedgerConfig,
-    LedgerDurability, LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl,
-    QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
-    Unmatched,
+    LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl, QuotaConfig,
+    ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan, Unmatched,
 };
 pub(crate) use source::Source;
 pub(crate) use stored::{Rejected, merged};

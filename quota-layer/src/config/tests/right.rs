@@ -72,7 +72,7 @@ fn check_limits(config: &Config, name: &str, expected: &[(&str, &str)]) {
 
 #[test]
 fn what_is_left_out_has_the_documented_default() {
-    let config = loaded("[identity]\n");
+    let config = loaded("[identity]\n[ledger]\nurl = \"none\"\n");
     assert_eq!(config.unmatched, Unmatched::Warn);
     let identity = &config.identity;
     assert_eq!(identity.token_from, [TokenFrom::Authorization]);
