@@ -44,6 +44,8 @@ mod limits;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod processes;
