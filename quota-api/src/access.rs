@@ -164,6 +164,14 @@ fn missing() -> Problem {
 }
 
 impl Caller {
+    /// Whose keys are whose: people of different tenants may have the same name.
+    pub(crate) fn key_space(&self) -> String {
+        match &self.rights {
+            Rights::Of(Some(tenant)) => format!("{}\n{}", self.actor, tenant.as_str()),
+            Rights::All | Rights::ReadOnly | Rights::Of(None) => self.actor.clone(),
+        }
+    }
+
     /// The tenant that `?tenant=` names, `-` for none, if the caller may see it.
     pub(crate) fn tenant(
         &self,

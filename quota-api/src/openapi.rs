@@ -5,9 +5,9 @@ use http::{HeaderValue, header};
 use quota_layer::administration::Settings;
 use utoipa::ToSchema as _;
 use utoipa::openapi::{
-    Components, Content, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
+    Components, Content, InfoBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
     SecurityRequirement,
-    path::{Operation, ParameterBuilder, ParameterIn, PathItem},
+    path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
     schema::{ObjectBuilder, Type},
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     tag::TagBuilder,
@@ -108,6 +108,9 @@ fn describe(path: &str, kind: Kind, operation: &mut Operation, settings: &Settin
             parameters.push(RefOr::T(idempotency_key().build()));
         }
     }
+    if settings.has_tenants {
+        require_tenant(parameters);
+    }
     if path.ends_with("/usage-logs") {
         parameters.extend(
             settings
@@ -133,6 +136,17 @@ fn describe(path: &str, kind: Kind, operation: &mut Operation, settings: &Settin
     let security = schemes.iter();
     let security = security.map(|scheme| SecurityRequirement::new(*scheme, [""; 0]));
     operation.security = Some(security.collect());
+}
+
+/// Where tokens name tenants, administrators must.
+fn require_tenant(parameters: &mut [RefOr<Parameter>]) {
+    for parameter in parameters {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "tenant"
+        {
+            parameter.required = Required::True;
+        }
+    }
 }
 
 fn idempotency_key() -> ParameterBuilder {

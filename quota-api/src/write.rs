@@ -45,6 +45,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub(crate) struct Intent {
     served: Served,
     actor: String,
+    key_space: String,
     key: Option<String>,
     fingerprint: [u8; 32],
     body: Bytes,
@@ -110,6 +111,7 @@ where
         let digest = Sha256::new().chain_update(line).chain_update(&body);
         Ok(Self {
             served: Served::from_ref(state),
+            key_space: caller.key_space(),
             actor: caller.actor,
             key,
             fingerprint: digest.finalize().into(),
@@ -168,7 +170,7 @@ impl Intent {
             return act(self.served, doing).await.map(Done::into_response);
         };
         let claim = KeyClaim {
-            actor: self.actor.clone(),
+            actor: self.key_space.clone(),
             key,
             fingerprint: self.fingerprint,
             at: self.served.now(),

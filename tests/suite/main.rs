@@ -44,6 +44,8 @@ mod limits;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod outbox;
 #[cfg(test)]
 mod outcomes;

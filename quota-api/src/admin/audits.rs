@@ -28,6 +28,7 @@ pub(crate) struct AuditParameters {
     #[param(example = "-", min_length = 1, max_length = 256)]
     tenant: Option<String>,
     /// Only what changed this user.
+    #[param(min_length = 1)]
     user: Option<String>,
     /// Only what changed this plan.
     #[param(inline)]
@@ -52,6 +53,7 @@ pub(crate) struct AuditParameters {
     #[param(inline, required = false)]
     limit: Size,
     /// `next_cursor` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -151,6 +151,7 @@ pub(crate) struct Refund {
     /// The quota.
     pub(crate) quota: QuotaWord,
     /// How much.
+    #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_u64)]
     pub(crate) amount: Units,
     /// The attempt whose windows it goes back to; the present ones where it is left out.
     #[schema(format = "uuid")]

@@ -33,6 +33,7 @@ pub(crate) struct LogParameters {
     #[param(example = "-", min_length = 1, max_length = 256)]
     tenant: Option<String>,
     /// Only this user's.
+    #[param(min_length = 1)]
     user: Option<String>,
     /// Only what asked for this quota.
     #[param(inline)]
@@ -54,6 +55,7 @@ pub(crate) struct LogParameters {
     #[param(inline, required = false)]
     limit: Size,
     /// `next_cursor` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// The form: `json` where it is left out.
     #[serde(default)]

@@ -47,7 +47,7 @@ pub(super) async fn list(
 
 /// One plan.
 #[utoipa::path(get, path = "/plans/{plan}", tag = "plans", operation_id = "show_any_plan",
-    params(("plan" = String, Path, description = "The plan.")),
+    params(("plan" = inline(PlanWord), Path, description = "The plan.")),
     responses((status = 200, description = "The plan.", body = AdminPlanView)))]
 pub(super) async fn show(
     State(served): State<Served>,
@@ -156,7 +156,7 @@ pub(super) async fn create(
 
 /// Puts another text in the place of a plan of the database.
 #[utoipa::path(put, path = "/plans/{plan}", tag = "plans", operation_id = "replace_plan",
-    params(("plan" = String, Path, description = "The plan.")), request_body = PlanBody,
+    params(("plan" = inline(PlanWord), Path, description = "The plan.")), request_body = PlanBody,
     responses((status = 200, description = "The plan as it is now.", body = AdminPlanView)))]
 pub(super) async fn replace(
     Extension(caller): Extension<Caller>,
@@ -246,7 +246,7 @@ pub(crate) struct Removed {
 
 /// Removes a plan from the database.
 #[utoipa::path(delete, path = "/plans/{plan}", tag = "plans", operation_id = "remove_plan",
-    params(("plan" = String, Path, description = "The plan."), RemoveParameters),
+    params(("plan" = inline(PlanWord), Path, description = "The plan."), RemoveParameters),
     responses((status = 200, description = "The plan is gone.", body = Removed)))]
 pub(super) async fn remove(
     Extension(caller): Extension<Caller>,

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 use crate::{
     access::Caller,
     api::Served,
-    input::{BucketWord, InPath, Query, When, no_such_tag, parts, span},
+    input::{BucketWord, InPath, Query, QuotaWord, When, no_such_tag, parts, span},
     problem::Problem,
     view::StatisticsView,
     write::Answer,
@@ -47,7 +47,7 @@ pub(crate) struct StatisticsParameters {
 
 /// Figures about one quota: totals, users, denials, percentiles. Times are widened to whole hours.
 #[utoipa::path(get, path = "/statistics/{quota}", tag = "records", operation_id = "show_statistics",
-    params(("quota" = String, Path, description = "The quota."), StatisticsParameters),
+    params(("quota" = inline(QuotaWord), Path, description = "The quota."), StatisticsParameters),
     responses((status = 200, description = "The figures.", body = StatisticsView)))]
 pub(super) async fn show(
     State(served): State<Served>,

@@ -52,6 +52,7 @@ pub(crate) struct UsersParameters {
     #[param(inline, required = false)]
     limit: Size,
     /// `next_cursor` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::Served,
-    input::{InPath, Nothing, Query},
+    input::{InPath, Nothing, PlanWord, Query},
     language,
     problem::Problem,
     view::{PublicPlanView, is_enabled},
@@ -51,7 +51,7 @@ pub(super) async fn list(
 
 /// One of them. It needs no token.
 #[utoipa::path(get, path = "/quota/plans/{plan}", tag = "user", operation_id = "show_plan",
-    params(("plan" = String, Path, description = "The plan.")),
+    params(("plan" = inline(PlanWord), Path, description = "The plan.")),
     responses((status = 200, description = "The plan.", body = PublicPlanView),
         (status = 304, description = "As `If-None-Match` has it.")))]
 pub(super) async fn show(

@@ -65,7 +65,7 @@ pub(crate) struct Kit {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ledger: Arc<SqliteLedger>,
     // Removed when the test ends.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a client sees.
@@ -127,7 +127,7 @@ impl Kit {
             layer,
             clock,
             ledger,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -151,6 +151,17 @@ impl Kit {
     /// Sends a body as the administrator with the first token.
     pub(crate) async fn write(&self, method: &str, path: &str, body: &Value) -> Seen {
         self.send(with_body(method, path, TOKEN, body)).await
+    }
+
+    /// Overwrites the ledger's file, so that nothing in it can be read any more.
+    pub(crate) fn break_ledger(&self) {
+        for name in ["ledger.sqlite", "ledger.sqlite-wal"] {
+            let path = self.folder.path().join(name);
+            let length = std::fs::metadata(&path).unwrap().len();
+            let nonsense = vec![0xa5; usize::try_from(length).unwrap()];
+            let file = std::fs::OpenOptions::new().write(true).open(&path);
+            std::io::Write::write_all(&mut file.unwrap(), &nonsense).unwrap();
+        }
     }
 
     /// Puts attempts into the ledger.

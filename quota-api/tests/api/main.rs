@@ -17,6 +17,8 @@ mod offers;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod parameters;
 #[cfg(test)]
 mod records;
