@@ -6,6 +6,7 @@ use crate::{
 };
 
 /// How many differences are listed one by one.
+#[cfg(feature = "redis")]
 const MOST_LISTED: usize = 1_000;
 
 /// What becomes of a counter that says less than the ledger.
