@@ -97,6 +97,10 @@ impl App {
         self.seen.join("\n")
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert_eq!(shell(&kill).0, 0, "{kill}");

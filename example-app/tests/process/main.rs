@@ -6,6 +6,8 @@ mod app;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod guide;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod start;
