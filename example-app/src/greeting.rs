@@ -56,12 +56,15 @@ impl Greeting<'_> {
             self.token_command("--user bob --plan pro")
         )
         .ok();
-        if self.mode == Mode::Demo && self.given.is_none() {
+        if self.given.is_none() {
+            let ledger = self.path.with_file_name("quota.db");
             writeln!(
                 text,
                 "\n# What administrators see of alice:\n\
-                 curl -s '{base}/admin/quotas/users/alice?tenant=-' -H \"X-Admin-Token: $(cat {})\"",
-                quoted(&demo::admin_token_path())
+                 curl -s '{base}/admin/quotas/users/alice?tenant=-' -H \"X-Admin-Token: $(cat {})\"\n\n\
+                 # What was used is kept in {}*: remove these files to start from zero.",
+                quoted(&demo::admin_token_path()),
+                ledger.display()
             )
             .ok();
         }
@@ -124,8 +127,8 @@ impl Curl<'_> {
             Mode::Demo => {
                 let request = self.request("/demo/status/500");
                 format!(
-                    "# 2. A request that fails: 500, and X-Quota-Used stays 0, so it cost \
-                     nothing.\n{request}\n"
+                    "# 2. A request that fails: 500, and X-Quota-Used stays where it was, so it \
+                     cost nothing.\n{request}\n"
                 )
             }
             Mode::Deployment => {

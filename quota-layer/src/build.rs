@@ -8,12 +8,15 @@ use std::{
 
 use quota_store::{
     Clock, DynCounterStore, GuardOptions, GuardedStore, MemoryCounterStore, MemoryOptions,
-    SystemClock, directory::Directory, ledger::Ledger,
+    Reservation, SystemClock, directory::Directory, ledger::Ledger,
 };
 
 #[cfg(feature = "jwt")]
 use crate::identity::JwtIdentity;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, UnboundedSender},
+};
 
 use crate::{
     config::{Config, ConfigErrors, IdentityConfig, IdentityFrom, StoreConfig, StoreUrl},
@@ -165,28 +168,10 @@ impl Builder {
         }
         let identifier = Arc::new(Identifier::new(&self.config.identity, &self.clock)?);
         identifier.fetch_keys_early(&Handle::current());
-        let claimed = match (&self.store, &self.config.store.url) {
-            (None, StoreUrl::Memory) => Claimed::Exclusively,
-            _ => Claimed::Shared,
-        };
-        let books = match self.books {
-            Some(OwnBooks(books)) => Some(books),
-            None => record::open(&self.config.ledger, claimed).await?,
-        };
-        let store = match self.store {
-            Some(OwnStore(store)) => store,
-            None => connect(&self.config.store, books.as_ref(), &self.clock).await?,
-        };
+        let own = (self.store, self.books);
+        let Foundations { store, records } = lay(own, &self.config, &self.clock).await?;
         let config = &self.config.store;
-        let store = guarded(store, config);
         let metrics = Arc::new(LayerMetrics::default());
-        let records = books.map(|books| {
-            let ledger = self.config.ledger.clone();
-            Arc::new(Records::start(books, ledger, config.timeout))
-        });
-        if let Some(records) = &records {
-            records.start_retention(Arc::clone(&self.clock));
-        }
         let settler = Settler::start(
             Arc::clone(&store),
             records.clone(),
@@ -219,15 +204,6 @@ impl Builder {
     }
 }
 
-fn guarded(store: Arc<dyn DynCounterStore>, config: &StoreConfig) -> Arc<GuardedStore> {
-    let options = GuardOptions {
-        timeout: config.timeout,
-        allow_max: config.allow_max,
-        local_share: config.local_share,
-    };
-    Arc::new(GuardedStore::new(store, options))
-}
-
 fn assignments(
     own: Option<Arc<dyn PlanDirectory>>,
     stored: Option<&Arc<dyn Directory>>,
@@ -246,6 +222,55 @@ async fn follow_plans(shared: &Arc<Shared>) {
         shared.refresh_plans().await;
         tokio::spawn(plans::watch(Arc::downgrade(shared)));
     }
+}
+
+/// What everything stands on.
+struct Foundations {
+    store: Arc<GuardedStore>,
+    records: Option<Arc<Records>>,
+}
+
+/// Opens the ledger, then the store, which needs it: whatever the application does not bring.
+async fn lay(
+    (own_store, own_books): (Option<OwnStore>, Option<OwnBooks>),
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Foundations, StartError> {
+    let claimed = match (&own_store, &config.store.url) {
+        (None, StoreUrl::Memory) => Claimed::Exclusively,
+        _ => Claimed::Shared,
+    };
+    let books = match own_books {
+        Some(OwnBooks(books)) => Some(books),
+        None => record::open(&config.ledger, claimed).await?,
+    };
+    let (expired, hears_of_expired) = mpsc::unbounded_channel();
+    let store = match (own_store, &config.store.url) {
+        (Some(OwnStore(store)), _) => store,
+        (None, StoreUrl::Memory) => {
+            let expired = books.as_ref().map(|_| expired);
+            memory(&config.store, books.as_ref(), expired, clock).await?
+        }
+        (None, StoreUrl::Redis { address }) => {
+            redis(&config.store, address, books.as_ref(), clock).await?
+        }
+    };
+    let options = GuardOptions {
+        timeout: config.store.timeout,
+        allow_max: config.store.allow_max,
+        local_share: config.store.local_share,
+    };
+    let records = books.map(|books| {
+        let records = Records::start(books, config.ledger.clone(), config.store.timeout);
+        let records = Arc::new(records);
+        records.start_retention(Arc::clone(clock));
+        records.hear_of_expired(hears_of_expired);
+        records
+    });
+    Ok(Foundations {
+        store: Arc::new(GuardedStore::new(store, options)),
+        records,
+    })
 }
 
 impl Identifier {
@@ -285,25 +310,16 @@ fn token_identifier(
     })
 }
 
-async fn connect(
-    config: &StoreConfig,
-    books: Option<&Books>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn DynCounterStore>, StartError> {
-    match &config.url {
-        StoreUrl::Memory => memory(config, books, clock).await,
-        StoreUrl::Redis { address } => redis(config, address, books, clock).await,
-    }
-}
-
 async fn memory(
     config: &StoreConfig,
     books: Option<&Books>,
+    expired: Option<UnboundedSender<Reservation>>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn DynCounterStore>, StartError> {
-    let options = MemoryOptions::default()
+    let mut options = MemoryOptions::default()
         .with_max_subjects(config.memory_subjects)
         .with_max_reservation(config.max_reservation);
+    options.expired = expired;
     let store = Arc::new(MemoryCounterStore::new(&options, Arc::clone(clock)));
     if let Some(books) = books {
         let restored = record::restore(&store, &*books.ledger, clock).await;

@@ -69,6 +69,8 @@ pub(crate) struct Labels {
 /// All counters of one rule under a user's plan and a tenant's.
 #[derive(Debug)]
 pub(crate) struct ChargeTable {
+    /// The user's.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) counters: Vec<CounterRule>,
     /// By the place of the quota in the rule's charge.
     metrics: Vec<QuotaMetrics>,

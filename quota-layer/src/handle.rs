@@ -102,6 +102,13 @@ impl QuotaHandle {
         closest(self.inner.snapshot.views()).map_or(QuotaState::Unavailable, |view| view.state())
     }
 
+    /// Whether the user's plan has a feature.
+    #[must_use]
+    pub fn has_feature(&self, name: &str) -> bool {
+        let features = &self.inner.snapshot.table().plan.features;
+        features.iter().any(|feature| feature == name)
+    }
+
     /// Reports what was really used of a quota whose charge says `actual = "handler"`; several
     /// reports add up.
     ///

@@ -82,7 +82,8 @@ pub(crate) enum Assignments {
 /// What was looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct Looked {
-    pub(crate) holding: Arc<Holding>,
+    /// `None` where nothing was given to anybody.
+    pub(crate) holding: Option<Arc<Holding>>,
     pub(crate) user_generation: KnownGeneration,
     pub(crate) tenant_generation: KnownGeneration,
 }
@@ -123,15 +124,20 @@ impl Looked {
     /// That nothing is assigned, as far as anybody can know.
     pub(crate) fn nothing() -> Self {
         Self {
-            holding: Holding::nothing(),
+            holding: None,
             user_generation: KnownGeneration::Untracked,
             tenant_generation: KnownGeneration::Untracked,
         }
     }
 
+    /// What was given, which may be nothing.
+    pub(crate) fn known(&self) -> &Holding {
+        self.holding.as_deref().unwrap_or(Holding::nothing())
+    }
+
     fn of(assigned: Assigned) -> Self {
         Self {
-            holding: Arc::new(Holding::of_plans(assigned.user, assigned.tenant)),
+            holding: Some(Holding::of_plans(assigned.user, assigned.tenant).into()),
             user_generation: assigned.user_generation,
             tenant_generation: assigned.tenant_generation,
         }
@@ -161,10 +167,10 @@ pub(crate) fn resolve(
     requester: &Requester,
     looked: Looked,
 ) -> Result<Resolved, Refusal> {
-    let holding = looked.holding;
-    let (user, source) = user_plan(config, claim, requester, &holding)?;
+    let holding = looked.known();
+    let (user, source) = user_plan(config, claim, requester, holding)?;
     let tenant = requester.tenant.as_ref();
-    let tenant = tenant.map(|_| tenant_plan(config, &holding));
+    let tenant = tenant.map(|_| tenant_plan(config, holding));
     let follows_subscription = |plan: PlanIndex| {
         config.plans[plan.0].periods == Periods::Subscription && holding.has_anchor()
     };
@@ -178,22 +184,23 @@ pub(crate) fn resolve(
         user_generation: looked.user_generation,
         tenant_generation: looked.tenant_generation,
         plans_generation: KnownGeneration::Untracked,
-        own: has_own.then_some(holding),
+        own: looked.holding.filter(|_| has_own),
     })
 }
 
 /// The same with the default plan, where the configuration gives a user no other one.
 pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Looked) -> Resolved {
-    let holding = looked.holding;
+    let holding = looked.known();
+    let has_own = !holding.is_plain();
     let tenant = requester.tenant.as_ref();
     Resolved {
         user: default_plan(config),
         source: PlanSource::Default,
-        tenant: tenant.map(|_| tenant_plan(config, &holding)),
+        tenant: tenant.map(|_| tenant_plan(config, holding)),
         user_generation: looked.user_generation,
         tenant_generation: looked.tenant_generation,
         plans_generation: KnownGeneration::Untracked,
-        own: (!holding.is_plain()).then_some(holding),
+        own: looked.holding.filter(|_| has_own),
     }
 }
 

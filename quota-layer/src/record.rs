@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use quota_store::{
-    Amounts, Commit, GuardedStore, Settled, StoreError,
+    Amounts, Commit, GuardedStore, Reservation, Settled, StoreError,
     ledger::{
         Attempt, Backlog, Denials, Entry, Outcome, Posting, PostingKind, Recorder, RecorderOptions,
         Recording,
@@ -18,6 +18,7 @@ pub(crate) use self::{
 use crate::config::{DenialRecords, LedgerConfig, OnBacklogFull};
 
 mod draft;
+mod expired;
 mod open;
 mod restore;
 mod retention;
@@ -160,7 +161,12 @@ impl Records {
             outcome,
             ..attempt.clone()
         };
-        let posting = posting(commit, kind);
+        let posting = posting(&commit.reservation, &commit.amounts, kind);
+        self.keep(attempt, posting)
+    }
+
+    /// Records what was charged; `None` where it is dropped, as the configuration says.
+    fn keep(&self, attempt: Attempt, posting: Option<Posting>) -> Option<Recording> {
         match self.config.on_backlog_full {
             OnBacklogFull::Deny => Some(self.recorder.record(attempt, posting)),
             OnBacklogFull::Drop => self.recorder.record_unless_full(attempt, posting),
@@ -168,9 +174,8 @@ impl Records {
     }
 }
 
-/// What a commit changes; `None` where that is nothing.
-fn posting(commit: &Commit, kind: PostingKind) -> Option<Posting> {
-    let reservation = &commit.reservation;
+/// What the end of a reservation changes; `None` where that is nothing.
+fn posting(reservation: &Reservation, amounts: &Amounts, kind: PostingKind) -> Option<Posting> {
     let request = &reservation.request;
     let mut posting = Posting::of(
         &request.requester,
@@ -178,17 +183,13 @@ fn posting(commit: &Commit, kind: PostingKind) -> Option<Posting> {
         kind,
         reservation.reserved_at,
     );
-    posting.entries = entries(commit, &commit.amounts);
-    (!posting.entries.is_empty()).then_some(posting)
-}
-
-fn entries(commit: &Commit, amounts: &Amounts) -> Vec<Entry> {
-    let holds = commit.reservation.request.holds.iter().zip(amounts);
-    holds
+    let holds = request.holds.iter().zip(amounts);
+    posting.entries = holds
         .filter(|(_, amount)| !amount.is_zero())
         .map(|(hold, amount)| Entry {
             counter: (*hold.counter).clone(),
             amount: draft::signed(*amount),
         })
-        .collect()
+        .collect();
+    (!posting.entries.is_empty()).then_some(posting)
 }

@@ -34,13 +34,31 @@ pub(crate) struct Runtime {
     pub(crate) charges: Charges,
     pub(crate) identifier: Arc<Identifier>,
     routes: RouteTable,
-    /// Held for a look-up, never across an await.
+    /// Also of the runtimes that differ from this one in plans of the database alone.
+    seen: Arc<Seen>,
+    unmatched: UnmatchedMetric,
+}
+
+/// What requests have shown of a file's rules.
+#[derive(Debug)]
+struct Seen {
+    /// Routes that the log named. Held for a look-up, never across an await.
     warned: Mutex<HashSet<String>>,
     /// By rule, whether a request matched it.
     matched: Box<[AtomicBool]>,
     /// Templates of the router that no rule names. Held for a look-up, never across an await.
     unruled: Mutex<BTreeSet<String>>,
-    unmatched: UnmatchedMetric,
+}
+
+impl Seen {
+    fn nothing(file: &Config) -> Self {
+        let matched = file.rules.iter().map(|_| AtomicBool::new(false));
+        Self {
+            warned: Mutex::default(),
+            matched: matched.collect(),
+            unruled: Mutex::default(),
+        }
+    }
 }
 
 /// What the rules say of a request.
@@ -64,19 +82,22 @@ impl Runtime {
         identifier: Arc<Identifier>,
         stored: Option<Arc<StoredPlans>>,
     ) -> Self {
-        Self::of(Arc::new(file), identifier, stored)
+        let seen = Arc::new(Seen::nothing(&file));
+        Self::of(Arc::new(file), identifier, stored, seen)
     }
 
     /// The same with other plans of the database.
     pub(crate) fn with_plans(&self, stored: StoredPlans) -> Self {
         let identifier = Arc::clone(&self.identifier);
-        Self::of(Arc::clone(&self.file), identifier, Some(stored.into()))
+        let (file, seen) = (Arc::clone(&self.file), Arc::clone(&self.seen));
+        Self::of(file, identifier, Some(stored.into()), seen)
     }
 
     fn of(
         file: Arc<Config>,
         identifier: Arc<Identifier>,
         stored: Option<Arc<StoredPlans>>,
+        seen: Arc<Seen>,
     ) -> Self {
         let config = match &stored {
             None => Config::clone(&file),
@@ -93,8 +114,6 @@ impl Runtime {
             .map(|rule| matches!(rule.action, RuleAction::Charge(_)))
             .collect();
         let routes = RouteTable::new(patterns, charged);
-        let matched = config.rules.iter().map(|_| AtomicBool::new(false));
-        let matched = matched.collect();
         metrics::config_info(config.revision());
         Self {
             charges: Charges::new(&config),
@@ -103,9 +122,7 @@ impl Runtime {
             config,
             file,
             stored,
-            warned: Mutex::default(),
-            matched,
-            unruled: Mutex::default(),
+            seen,
             unmatched: UnmatchedMetric::default(),
         }
     }
@@ -131,14 +148,14 @@ impl Runtime {
     /// Most requests only read what they would write.
     fn note_match(&self, rule: usize) {
         // Nothing follows from it but a list that people read.
-        if !self.matched[rule].load(Ordering::Relaxed) {
-            self.matched[rule].store(true, Ordering::Relaxed);
+        if !self.seen.matched[rule].load(Ordering::Relaxed) {
+            self.seen.matched[rule].store(true, Ordering::Relaxed);
         }
     }
 
     /// The rules that no request has matched.
     pub(crate) fn unmatched_rules(&self) -> Vec<String> {
-        let rules = self.matched.iter().enumerate();
+        let rules = self.seen.matched.iter().enumerate();
         rules
             .filter(|(_, matched)| !matched.load(Ordering::Relaxed))
             .map(|(rule, _)| rule_name(&self.config, rule))
@@ -147,12 +164,20 @@ impl Runtime {
 
     /// The templates of the router that no rule names, as far as requests came for them.
     pub(crate) fn unruled_routes(&self) -> Vec<String> {
-        let unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        let unruled = self
+            .seen
+            .unruled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         unruled.iter().cloned().collect()
     }
 
     fn note_unruled(&self, template: &str) {
-        let mut unruled = self.unruled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unruled = self
+            .seen
+            .unruled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if unruled.len() < MAX_WARNED && !unruled.contains(template) {
             unruled.insert(template.to_owned());
         }
@@ -176,7 +201,11 @@ impl Runtime {
     /// Whether it warned now.
     fn warn_once(&self, target: Target<'_>) -> bool {
         let route = target.template.unwrap_or(target.original_path());
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self
+            .seen
+            .warned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if warned.contains(route) || warned.len() >= MAX_WARNED {
             return false;
         }

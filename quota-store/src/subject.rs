@@ -78,7 +78,6 @@ pub enum Subject {
     Tenant(TenantId),
 }
 
-#[cfg(any(feature = "redis", test))]
 impl Subject {
     /// A requester whose counters of one scope are this subject's: who uses a tenant's counters
     /// does not matter.

@@ -1,6 +1,6 @@
 //! The ledger says of every attempt what became of it, and counters in memory come back from it.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use quota_layer::QuotaLayer;
 use quota_store::{
@@ -32,10 +32,15 @@ enum Kept {
 struct Recorded {
     layered: Layered,
     ledger: Arc<dyn Ledger>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Recorded {
+    /// The file of a ledger in SQLite.
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("quota.db")
+    }
+
     async fn start(store: Store, kept: Kept, toml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (store, quota, ledger) = match kept {
@@ -52,7 +57,7 @@ impl Recorded {
         Self {
             layered: Layered { quota, store },
             ledger,
-            _folder: folder,
+            folder,
         }
     }
 

@@ -126,6 +126,15 @@ async fn the_store_section_needs_a_restart_and_the_rest_does_not() {
 }
 
 #[tokio::test]
+async fn the_ledger_section_needs_a_restart_too() {
+    let watched = Watched::start(&config(5, "")).await;
+    let before = watched.quota.config_revision();
+    watched.write(&config(5, "[ledger]\nurl = \"none\"\n"));
+    watched.quota.reload().await.unwrap();
+    assert_eq!(watched.quota.config_revision(), before);
+}
+
+#[tokio::test]
 async fn without_a_file_there_is_nothing_to_reload() {
     let quota =
         QuotaLayer::from_config(quota_tests::layers::config("[plans.free]\ndefault = true"))

@@ -46,7 +46,9 @@ impl Administration {
                 continue;
             };
             self.advance(change, generation).await?;
-            return self.status_of(after, adjustment).await;
+            // What was done before under the same id is in force, and not what it would be now.
+            let position = self.position_now(subject).await?;
+            return self.status_of(position, adjustment).await;
         }
         Err(too_many_conflicts())
     }

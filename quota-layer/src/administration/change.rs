@@ -117,6 +117,17 @@ impl Administration {
         self.administer(&operation).await.map(|_| ())
     }
 
+    /// Lets every process know, before its next admission, that plans changed.
+    pub(super) async fn advance_plans(&self, generation: Generation) -> Result<(), AdminError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            match self.shared.store.advance_plans(generation).await {
+                Ok(()) => return Ok(()),
+                Err(error) => wait(&mut pauses, error).await?,
+            }
+        }
+    }
+
     /// Does one act, and again where its outcome is not known: it takes effect once.
     pub(super) async fn administer(
         &self,

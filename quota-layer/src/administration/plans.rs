@@ -155,8 +155,7 @@ impl Administration {
                         ..edited.plans
                     };
                     self.shared.replace_plans(plans);
-                    let advanced = self.shared.store.advance_plans(generation).await;
-                    return advanced.map_err(AdminError::Store);
+                    return self.advance_plans(generation).await;
                 }
             }
         }

@@ -79,7 +79,7 @@ impl Position {
         now: UnixMillis,
     ) -> Self {
         let looked = Looked {
-            holding: Arc::new(Holding::at(entries, now)),
+            holding: Some(Holding::at(entries, now).into()),
             user_generation: KnownGeneration::Untracked,
             tenant_generation: KnownGeneration::Untracked,
         };
@@ -95,7 +95,7 @@ impl Position {
     ) -> Self {
         let config = &runtime.config;
         let requester = requester_of(subject);
-        let holding = Arc::clone(&looked.holding);
+        let holding = looked.holding.clone().unwrap_or_default();
         let resolved = plans::resolve(config, claim, &requester, looked.clone())
             .unwrap_or_else(|_| plans::resolve_default(config, &requester, looked));
         let items = all_quotas(config);

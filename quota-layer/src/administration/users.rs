@@ -194,7 +194,7 @@ impl Listing<'_> {
         let assignments = &self.administration.shared.assignments;
         let looked = assignments.look(&requester, self.now, Lookup::Cached).await;
         // A token's plan is known from the last attempt only.
-        let claim = match looked.holding.plan() {
+        let claim = match looked.known().plan() {
             Some(_) => None,
             None => self.last_plan(subject).await?,
         };

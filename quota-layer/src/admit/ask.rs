@@ -223,7 +223,8 @@ impl Ask<'_> {
         let config = &self.runtime.config;
         let draft = Draft::new(records, attempt, now)
             .under(config.revision(), self.origin)
-            .by(self.requester, rule_name(config, self.rule));
+            .of(self.requester)
+            .under_rule(rule_name(config, self.rule));
         Some(Box::new(draft))
     }
 

@@ -67,7 +67,11 @@ impl<'a> TableMaker<'a> {
             .iter()
             .map(|item| QuotaMetrics::new(self.route, &item.quota, self.user.name.as_str()))
             .collect();
-        ChargeTable { counters, metrics }
+        ChargeTable {
+            plan: Arc::clone(self.user),
+            counters,
+            metrics,
+        }
     }
 
     fn counters_of(&self, index: usize, item: &ChargeItem, counters: &mut Vec<CounterRule>) {

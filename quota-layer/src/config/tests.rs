@@ -1,3 +1,4 @@
+mod admin;
 mod ledger;
 mod right;
 mod secrets;

@@ -44,7 +44,8 @@ pub(crate) struct CachedDirectory {
 #[derive(Debug)]
 struct Known {
     entries: Arc<Entries>,
-    holding: Arc<Holding>,
+    /// `None` where nothing was given to them.
+    holding: Option<Arc<Holding>>,
     /// From when on something else holds, by itself.
     until: Option<UnixMillis>,
     trust: Trust,
@@ -167,11 +168,7 @@ impl Known {
             .as_ref()
             .and_then(|entry| entry.changes_after(now));
         Self {
-            holding: if entries.is_empty() {
-                Holding::nothing()
-            } else {
-                Arc::new(Holding::at(&entries, now))
-            },
+            holding: (!entries.is_empty()).then(|| Holding::at(&entries, now).into()),
             until: user.into_iter().chain(tenant).min(),
             entries,
             trust,
@@ -189,7 +186,7 @@ impl Known {
         };
         let tenant = requester.tenant.as_ref().and(self.entries.tenant.as_ref());
         Looked {
-            holding: Arc::clone(&self.holding),
+            holding: self.holding.clone(),
             user_generation: generation(Some(&self.entries.user)),
             tenant_generation: generation(tenant),
         }

@@ -1,6 +1,6 @@
 //! What a requester and its tenant were given, for one stretch of time.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 use quota_store::{
@@ -13,7 +13,7 @@ use crate::charge::OwnTable;
 /// How many charge tables of its own a requester may have before the oldest go.
 const MAX_TABLES: usize = 64;
 
-static NOTHING: LazyLock<Arc<Holding>> = LazyLock::new(Arc::default);
+static NOTHING: LazyLock<Holding> = LazyLock::new(Holding::default);
 
 /// What holds for a requester, worked out for one stretch of time.
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ pub(crate) struct Terms {
 
 impl Holding {
     /// That nothing was given to anybody.
-    pub(crate) fn nothing() -> Arc<Self> {
-        Arc::clone(&NOTHING)
+    pub(crate) fn nothing() -> &'static Self {
+        &NOTHING
     }
 
     /// Only plans.

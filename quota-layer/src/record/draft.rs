@@ -125,13 +125,17 @@ impl Draft {
         })
     }
 
-    /// Who makes it, under which rule.
-    pub(crate) fn by(self, requester: &Requester, rule: String) -> Self {
+    /// Who makes it.
+    pub(crate) fn of(self, requester: &Requester) -> Self {
         self.with(|attempt| {
             attempt.tenant.clone_from(&requester.tenant);
             attempt.user = Some(requester.user.clone());
-            attempt.rule = Some(rule);
         })
+    }
+
+    /// Under which rule.
+    pub(crate) fn under_rule(self, rule: String) -> Self {
+        self.with(|attempt| attempt.rule = Some(rule))
     }
 
     /// What it asks for, under which plan.

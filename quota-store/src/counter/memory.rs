@@ -7,9 +7,9 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
-    keep::Overflow,
     room::Pool,
     shard::{Common, Shard, Step},
     subjects::{Asker, Hashes},
@@ -17,7 +17,7 @@ use self::{
 use crate::{
     Administered, Clock, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     Epoch, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends, Settled,
-    StoreError, Subject, SystemClock, UnixMillis, UserId, ledger::Balance,
+    StoreError, SystemClock, UnixMillis, ledger::Balance,
 };
 
 mod administer;
@@ -57,6 +57,9 @@ pub struct MemoryOptions {
     pub max_records: usize,
     /// How long a reservation is renewed at most.
     pub max_reservation: Duration,
+    /// Where reservations go that expired, so that a ledger hears of them. Those whose request says
+    /// [`Orphans::Charge`](crate::Orphans::Charge) were charged what they held.
+    pub expired: Option<UnboundedSender<Reservation>>,
 }
 
 impl Default for MemoryOptions {
@@ -66,6 +69,7 @@ impl Default for MemoryOptions {
             max_counters: 16_000_000,
             max_records: 4_000_000,
             max_reservation: Duration::from_mins(15),
+            expired: None,
         }
     }
 }
@@ -106,6 +110,15 @@ impl MemoryOptions {
             ..self
         }
     }
+
+    /// With somebody who hears of each reservation that expired.
+    #[must_use]
+    pub fn with_expired(self, expired: UnboundedSender<Reservation>) -> Self {
+        Self {
+            expired: Some(expired),
+            ..self
+        }
+    }
 }
 
 /// Keeps counters in this process; they are lost with it.
@@ -137,32 +150,13 @@ impl<C: Clock> MemoryCounterStore<C> {
                 memory: options.max_reservation.saturating_add(MEMORY_MARGIN),
                 epoch: Epoch(rand::random()),
                 plans: Mutex::default(),
+                expired: options.expired.clone(),
                 subjects: Pool::new(options.max_subjects, 1),
                 anonymous: Pool::new(options.max_subjects / ANONYMOUS_SHARE, 1),
                 counters: pool(options.max_counters),
                 records: pool(options.max_records),
             },
             shards: (0..SHARDS).map(|_| Part::default()).collect(),
-        }
-    }
-
-    /// Sets counters to what a ledger says, over all bounds: for a store that was just made.
-    pub fn restore(&self, balances: &[Balance]) {
-        for balance in balances {
-            let (tenant, user) = match &balance.subject {
-                Subject::User { tenant, user } => (tenant.clone(), Some(user.clone())),
-                Subject::Tenant(tenant) => (Some(tenant.clone()), None),
-            };
-            // The counters of a tenant are found by any of its users.
-            let Some(user) = user.or_else(|| UserId::new("-").ok()) else {
-                continue;
-            };
-            let requester = Requester { tenant, user };
-            let (mut shard, step) = self.step(&requester);
-            let key = Arc::new(balance.counter.clone());
-            if let Ok(value) = shard.counter_mut(step, &key, Overflow::Keep) {
-                value.used = balance.used;
-            }
         }
     }
 
@@ -189,6 +183,22 @@ impl<C: Clock> MemoryCounterStore<C> {
                 part.lock().prune_subjects(&self.common, now, SWEPT_AT_ONCE);
             }
         }
+    }
+
+    /// Brings counters back from a ledger, which says what was used before this process began. A
+    /// counter that says more already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Full`](crate::StoreErrorKind::Full) where there is no room for a counter;
+    /// those before it are back.
+    pub fn restore(&self, balances: &[Balance]) -> Result<(), StoreError> {
+        for balance in balances {
+            let requester = balance.subject.requester();
+            let (mut shard, step) = self.step(&requester);
+            shard.restore(step, &balance.counter, balance.used)?;
+        }
+        Ok(())
     }
 
     /// Sweeps once a second from now on, until the store is dropped.

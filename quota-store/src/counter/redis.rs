@@ -64,7 +64,13 @@ const PLANS_AT_ONCE: usize = 64;
 /// until then operations fail at once with [`StoreErrorKind::Unreachable`].
 ///
 /// An ACL user needs the keys that start with the prefix, and these rights: `+evalsha +eval +info
-/// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`.
+/// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`, and with a ledger `+@stream
+/// +del`.
+///
+/// With a ledger ([`RedisOptions::ledger`]) the scripts write what they charge into streams, in the
+/// same step; every process helps to move them to the ledger. Counters that Redis lost are brought
+/// back from it: until then operations on them fail with
+/// [`StoreErrorKind::NotServing`](crate::StoreErrorKind::NotServing).
 ///
 /// It needs a tokio runtime, and its tasks end when it is dropped.
 #[derive(Debug)]

@@ -26,11 +26,12 @@ pub(crate) struct Event {
 }
 
 /// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     Commit,
     Late,
-    Correction,
+    /// It changed `used` by so much: of the user's counters first, then of the tenant's.
+    Correction(Vec<i64>),
     /// An administrator changed `used` by so much, at this instant.
     Admin {
         difference: i64,
@@ -203,9 +204,7 @@ fn encode(
     };
     let attempt = attempt.map_or_else(bare, Cow::Borrowed);
     let entries = request.holds.iter().zip(amounts.clone());
-    let entries = entries
-        .filter(|(_, amount)| *amount != 0)
-        .map(|(hold, amount)| entry_fields(&hold.counter, amount));
+    let entries = entries.map(|(hold, amount)| entry_fields(&hold.counter, amount));
     to_json(&EventFields {
         id: request.id.as_uuid(),
         at: reservation.reserved_at.get(),

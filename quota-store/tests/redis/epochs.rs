@@ -19,6 +19,9 @@ use crate::{
     server::{Server, until},
 };
 
+const USERS: usize = 6;
+const HARD: u64 = 120;
+
 /// Waits until a counter says this.
 async fn says(store: &RedisCounterStore, requester: &Requester, used: u64) {
     until(async || {
@@ -126,8 +129,6 @@ async fn two_processes_rebuild_once_and_both_go_on() {
         recording(&server, &ledger).await,
         recording(&server, &ledger).await,
     ];
-    const USERS: usize = 6;
-    const HARD: u64 = 120;
     let over = AtomicU64::new(0);
     let load = |store: Arc<RedisCounterStore>| {
         let over = &over;
@@ -300,4 +301,24 @@ async fn a_ledger_that_is_down_at_the_start_keeps_nobody_from_counters_that_are_
     options.connect_timeout = std::time::Duration::from_millis(300);
     let store = connect(options).await;
     assert!(charge(&store, &user("alice")).await);
+}
+
+#[tokio::test]
+async fn what_relays_had_in_their_hands_is_counted_soon_after_a_loss() {
+    let server = Server::start(&[]).await;
+    let real = ledger(&server).await;
+    let faulty = Arc::new(Faulty::new(Arc::clone(&real)));
+    let doubled: Arc<dyn Ledger> = Arc::clone(&faulty) as _;
+    let store = recording(&server, &doubled).await;
+    let alice = user("alice");
+    // A relay has read it, and can't append it before the counters are back.
+    faulty.hold_appends();
+    assert!(charge(&store, &alice).await);
+    until(async || faulty.hung() > 0).await;
+    server.run::<String>("FLUSHALL").await;
+    until(async || store.last_loss().is_some()).await;
+    says(&store, &alice, 0).await;
+    faulty.work();
+    says(&store, &alice, 1).await;
+    assert_eq!(used(&real, &alice).await, 1);
 }

@@ -19,9 +19,12 @@ use quota_store::{
     },
 };
 
+use crate::server::until;
+
 const WORKS: u8 = 0;
 const FAILS: u8 = 1;
 const HANGS_AFTERWARDS: u8 = 2;
+const HOLDS: u8 = 3;
 
 /// Hands everything to another ledger, unless it is told to fail.
 pub(crate) struct Faulty {
@@ -55,7 +58,12 @@ impl Faulty {
         self.mode.store(HANGS_AFTERWARDS, Ordering::Relaxed);
     }
 
-    /// How many appends were never answered.
+    /// Appends only when it works again.
+    pub(crate) fn hold_appends(&self) {
+        self.mode.store(HOLDS, Ordering::Relaxed);
+    }
+
+    /// How many appends were held, or never answered.
     pub(crate) fn hung(&self) -> usize {
         self.hung.load(Ordering::Relaxed)
     }
@@ -102,6 +110,11 @@ impl Ledger for Faulty {
                     self.behind.append(batch).await?;
                     self.hung.fetch_add(1, Ordering::Relaxed);
                     std::future::pending().await
+                }
+                HOLDS => {
+                    self.hung.fetch_add(1, Ordering::Relaxed);
+                    until(async || self.mode.load(Ordering::Relaxed) == WORKS).await;
+                    self.behind.append(batch).await
                 }
                 _ => self.behind.append(batch).await,
             }

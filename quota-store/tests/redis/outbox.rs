@@ -8,6 +8,7 @@ use quota_store::{
     ledger::{
         Attempt, Charged, Ledger, LogQuery, Outcome, PostingKind, SqliteLedger, SqliteOptions,
     },
+    reconcile::Repair,
 };
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::{
         Kit, amount, brief, connect, done, hold, member, of_tenant, of_user, one, options, request,
         user,
     },
+    relay::charge,
     server::{Server, until},
 };
 
@@ -29,6 +31,8 @@ pub(crate) async fn ledger(server: &Server) -> Arc<dyn Ledger> {
 pub(crate) async fn recording(server: &Server, ledger: &Arc<dyn Ledger>) -> Arc<RedisCounterStore> {
     let mut options = options(&server.url());
     options.ledger = Some(Arc::clone(ledger));
+    // So long it waits for all partitions to be served.
+    options.connect_timeout = Duration::from_secs(10);
     connect(options).await
 }
 
@@ -183,6 +187,54 @@ async fn corrections_late_commits_and_failures_are_told_apart() {
     assert_eq!(outcomes, [Outcome::Expired, Outcome::Late]);
     assert_eq!(kinds, [PostingKind::Late]);
     assert_eq!(history(released.reservation.request.id).await, None);
+}
+
+#[tokio::test]
+async fn a_correction_is_posted_as_what_it_changed() {
+    let recording = Recording::start().await;
+    let kit = &recording.kit;
+    let alice = member("acme", "alice");
+    let holds = [hold(of_tenant(), 99, 5), hold(of_user(), 99, 5)];
+    let made = kit.allowed(&Arc::new(request(&alice, &holds))).await;
+    kit.commit(&made.reservation, &[5, 5]).await;
+    kit.administer(&alice, Act::SetUsed(of_user(), amount(1)))
+        .await;
+    let correction = Correction {
+        reservation: made.reservation,
+        differences: [-2, -3].into_iter().collect(),
+        attempt: None,
+    };
+    kit.store.correct(&correction).await.unwrap();
+    let counters = [of_user(), of_tenant()];
+    assert_eq!(kit.read(&alice, &counters).await, [(0, 0), (3, 0)]);
+    let again = kit.allowed(&Arc::new(request(&alice, &holds))).await;
+    kit.commit(&again.reservation, &[0, 4]).await;
+    recording.drained().await;
+    let sums = recording.ledger.used(&alice, &counters).await.unwrap();
+    assert_eq!(sums, [amount(4), amount(3)]);
+}
+
+#[tokio::test]
+async fn an_acl_user_needs_some_rights_more() {
+    let server = Server::start(&[]).await;
+    let rights = "+evalsha +eval +info +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist +@stream +del";
+    let rule = format!("ACL SETUSER quota on >pass ~quota:* resetchannels {rights}");
+    server.run::<String>(&rule).await;
+    let ledger = ledger(&server).await;
+    let mut options = options(&server.url());
+    options.password = Some("pass".into());
+    options.username = Some("quota".to_owned());
+    options.ledger = Some(Arc::clone(&ledger));
+    options.connect_timeout = Duration::from_secs(10);
+    let store = connect(options).await;
+    assert!(charge(&store, &user("alice")).await);
+    drained(&server).await;
+    assert_eq!(used(&ledger, &user("alice")).await, 1);
+    server.run::<String>("FLUSHALL").await;
+    until(async || charge(&store, &user("alice")).await).await;
+    drained(&server).await;
+    let found = store.reconcile(None, Repair::Raise).await.unwrap();
+    assert_eq!((found.counters, found.raised), (1, 0));
 }
 
 #[tokio::test]

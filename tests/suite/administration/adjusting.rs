@@ -51,7 +51,7 @@ async fn below_what_was_used_nothing_is_admitted_and_nothing_is_negative(store: 
 async fn a_limit_ends_by_itself() {
     let (clock, now) = noon();
     let office = Office::at(Store::Memory, super::PLANS, clock.clone()).await;
-    let hour = now.saturating_add(Duration::from_secs(3600));
+    let hour = now.saturating_add(Duration::from_hours(1));
     office
         .adjust("alice", AdjustTo::Add(10), Expires::At(hour))
         .await;
@@ -62,7 +62,7 @@ async fn a_limit_ends_by_itself() {
         .adjust("alice", AdjustTo::Limit(at_most(8)), Expires::WindowEnd)
         .await;
     assert_eq!(office.told("alice").await, told("free", "8", "3"));
-    clock.set(now.saturating_add(Duration::from_secs(12 * 3600)));
+    clock.set(now.saturating_add(Duration::from_hours(12)));
     assert_eq!(office.told("alice").await, told("free", "5", "1"));
 }
 

@@ -86,10 +86,10 @@ async fn prorating_gives_each_plan_its_share_of_the_day() {
     let standing = office.admin.user(&none("alice"), None).await.unwrap();
     assert_eq!(standing.quotas[0].counters[1].limit, Some(100));
     // With the next day the plan's own limit holds.
-    clock.set(now.saturating_add(Duration::from_secs(12 * 3600)));
+    clock.set(now.saturating_add(Duration::from_hours(12)));
     assert_eq!(office.told("alice").await, told("pro", "20", "1"));
     // Back again at a quarter of the day: (20 x 6 + 5 x 18) / 24 = 8.75.
-    clock.set(now.saturating_add(Duration::from_secs(18 * 3600)));
+    clock.set(now.saturating_add(Duration::from_hours(18)));
     office.assign("alice", "free", ChangeRule::Prorate).await;
     assert_eq!(office.told("alice").await, told("free", "8", "2"));
 }
@@ -109,7 +109,7 @@ async fn additive_adds_what_was_left() {
     assert_eq!(office.told("alice").await, told("free", "5", "5"));
     office.assign("alice", "open", ChangeRule::Additive).await;
     assert_eq!(office.told("alice").await, told("open", "unlimited", "6"));
-    clock.set(now.saturating_add(Duration::from_secs(12 * 3600)));
+    clock.set(now.saturating_add(Duration::from_hours(12)));
     office.assign("alice", "free", ChangeRule::Carry).await;
     assert_eq!(office.told("alice").await, told("free", "5", "1"));
 }
@@ -118,7 +118,7 @@ async fn additive_adds_what_was_left() {
 async fn plans_begin_and_end_when_they_were_told_to() {
     let (clock, now) = noon();
     let office = Office::at(Store::Memory, super::PLANS, clock.clone()).await;
-    let later = |hours: u64| now.saturating_add(Duration::from_secs(hours * 3600));
+    let later = |hours: u64| now.saturating_add(Duration::from_hours(hours));
     let change = PlanChange {
         starts_at: Some(later(1)),
         ends_at: Some(later(2)),

@@ -1,6 +1,6 @@
 //! Plans that the database keeps.
 
-use quota_layer::administration::{AdminError, ChangeRule, PutPlan};
+use quota_layer::administration::{AdminError, ChangeRule, PutPlan, Whom};
 use quota_store::Subject;
 use quota_tests::{layers::Store, requests::header, tokens::Claims};
 use serde_json::{Value, json};
@@ -220,70 +220,52 @@ async fn a_plan_whose_quota_is_gone_is_left_out_and_its_users_have_the_default()
 
 #[tokio::test]
 async fn many_users_can_be_given_a_plan_at_once() {
-    use quota_layer::administration::Whom;
     let office = Office::new(Store::Memory).await;
     for who in ["a", "b", "c"] {
         assert_eq!(office.status("/chat", who).await, 200);
     }
     office.assign("a", "pro", ChangeRule::Carry).await;
-    let acme = Claims::user("d").with_org("acme");
-    assert_eq!(office.get("/chat", &acme).await.status(), 200);
-    let everyone = async |dry_run: bool| {
-        let change = change_to("pro");
-        let doing = office.doing();
-        let many = office
-            .admin
-            .assign_many(None, &Whom::Everyone, &change, dry_run, &doing);
-        many.await.unwrap()
-    };
-    assert_eq!(everyone(true).await, 2);
+    assert_eq!(office.many(&Whom::Everyone, "pro", true).await, 2);
     assert_eq!(office.told("b").await.0, "free");
-    assert_eq!(everyone(false).await, 2);
+    assert_eq!(office.many(&Whom::Everyone, "pro", false).await, 2);
     assert_eq!(office.told("b").await.0, "pro");
-    assert_eq!(everyone(false).await, 0);
-    let back = office
-        .admin
-        .assign_many(
-            None,
-            &Whom::WithPlan(plan("pro")),
-            &change_to("free"),
-            false,
-            &office.doing(),
-        )
-        .await;
-    assert_eq!(back.unwrap(), 3);
+    assert_eq!(office.many(&Whom::Everyone, "pro", false).await, 0);
+    let with_pro = Whom::WithPlan(plan("pro"));
+    assert_eq!(office.many(&with_pro, "free", false).await, 3);
     assert_eq!(office.told("c").await.0, "free");
-    let response = office.get("/chat", &acme).await;
-    assert_eq!(header(&response, "x-quota-plan"), "free");
+    let named = Whom::Users(vec![none("x").user, none("c").user]);
+    assert_eq!(office.many(&named, "pro", false).await, 2);
+    let standing = office.admin.user(&none("x"), None).await.unwrap();
+    assert_eq!(standing.plan.plan.name.as_str(), "pro");
+    assert_eq!(office.audits("x").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_of_many_is_about_one_tenant() {
+    let office = Office::new(Store::Memory).await;
+    let member = Claims::user("d").with_org("acme");
+    assert_eq!(office.get("/chat", &member).await.status(), 200);
+    assert_eq!(office.many(&Whom::Everyone, "pro", false).await, 0);
     let subject = Subject::User {
         tenant: Some(tenant("acme")),
         user: none("d").user,
     };
-    office
-        .admin
-        .assign(&subject, &change_to("pro"), &office.doing())
-        .await
-        .unwrap();
-    let named = Whom::Users(vec![none("x").user, none("c").user]);
+    let pro = change_to("pro");
     let doing = office.doing();
-    let count = office
-        .admin
-        .assign_many(None, &named, &change_to("pro"), false, &doing)
-        .await;
-    assert_eq!(count.unwrap(), 2);
-    assert_eq!(
-        office
-            .admin
-            .user(&none("x"), None)
-            .await
-            .unwrap()
-            .plan
-            .plan
-            .name
-            .as_str(),
-        "pro"
-    );
-    assert_eq!(office.audits("x").await.len(), 1);
+    office.admin.assign(&subject, &pro, &doing).await.unwrap();
+    let with_pro = Whom::WithPlan(plan("pro"));
+    assert_eq!(office.many(&with_pro, "free", false).await, 0);
+    let response = office.get("/chat", &member).await;
+    assert_eq!(header(&response, "x-quota-plan"), "pro");
+}
+
+impl Office {
+    /// Gives users without a tenant a plan; how many.
+    async fn many(&self, whom: &Whom, name: &str, dry_run: bool) -> u64 {
+        let (change, doing) = (change_to(name), self.doing());
+        let count = self.admin.assign_many(None, whom, &change, dry_run, &doing);
+        count.await.unwrap()
+    }
 }
 
 on_both_stores! {

@@ -308,7 +308,7 @@ async fn what_a_store_that_is_down_let_through_is_told() {
         let recorded = Recorded {
             layered: quota_tests::layers::Layered { quota, store },
             ledger,
-            _folder: folder,
+            folder,
         };
         assert_eq!(status(&app(&recorded), get("/ok", "alice")).await, answer);
         let record = recorded.record().await;

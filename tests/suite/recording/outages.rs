@@ -34,7 +34,7 @@ impl Outage {
         let recorded = Recorded {
             layered: Layered { quota, store },
             ledger: kept,
-            _folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().unwrap(),
         };
         let app = Router::new()
             .route("/", routing::get(|| async {}))

@@ -8,10 +8,25 @@ use std::{
     },
 };
 
-use quota_tests::{eventually_eq, layers::identity};
+use axum::{Router, routing};
+use quota_layer::QuotaLayer;
+use quota_store::{
+    Clock as _, ReservationId, SystemClock, UnixMillis,
+    ledger::{Attempt, Batch, Ledger, Outcome, SqliteLedger, SqliteOptions},
+};
+use quota_tests::{
+    eventually, eventually_eq,
+    layers::{Store, config, identity, requester},
+    requests::{get, status},
+};
 use tokio::task::JoinSet;
+use tower::ServiceExt;
 
+use super::{Kept, Recorded, all, memory, over};
 use crate::processes::Node;
+
+const CALLS: &str = "[quotas.calls]\n[plans.free]\ndefault = true\nlimits.calls = \"1M/lifetime\"\n\
+    [[routes]]\nmatch = \"GET /\"\ncharge = { calls = 2 }\n";
 
 fn write_config(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("quota.toml");
@@ -98,4 +113,75 @@ async fn a_second_process_on_the_same_ledger_is_refused() {
     assert!(told.contains(&expected), "{told}");
     assert!(told.contains("give this one a file of its own"), "{told}");
     assert_eq!(first.status(200, 0).await, Some(200));
+}
+
+/// A request that hangs for longer than its units are held for.
+#[tokio::test]
+async fn what_expires_and_is_charged_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quota.db");
+    let text = format!(
+        "[store]\nreservation_ttl = \"1s\"\nmax_reservation = \"1s\"\norphans = \"charge\"\n\
+         [ledger]\nurl = \"sqlite:{}\"\n{CALLS}",
+        path.display()
+    );
+    let quota = QuotaLayer::from_config(config(&text))
+        .build()
+        .await
+        .unwrap();
+    let app = Router::new()
+        .route("/", routing::get(std::future::pending::<()>))
+        .layer(quota.clone());
+    let hanging = tokio::spawn(app.oneshot(get("/", "alice")));
+    let ledger = SqliteLedger::open(SqliteOptions::new(path)).await.unwrap();
+    let expired = || async {
+        let records = all(&ledger, None).await;
+        records
+            .iter()
+            .any(|record| record.outcome == Outcome::Expired)
+    };
+    eventually(expired, "the reservation has expired").await;
+    let record = all(&ledger, None).await.remove(0);
+    assert_eq!(
+        (record.charges[0].reserved.get(), record.charges[0].charged),
+        (2, 2)
+    );
+    let history = ledger.attempt(None, record.id).await.unwrap().unwrap();
+    let counter = history.postings[0].entries[0].counter.clone();
+    let used = ledger
+        .used(&requester("alice", None), &[counter])
+        .await
+        .unwrap();
+    assert_eq!(used[0].get(), 2);
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_goes() {
+    const DAY: u64 = 86_400_000;
+    let recorded = Recorded::start(Store::Memory, Kept::Sqlite, CALLS).await;
+    let app = Router::new()
+        .route("/", routing::get(|| async {}))
+        .layer(recorded.layered.quota.clone());
+    assert_eq!(status(&app, get("/", "alice")).await, 200);
+    let record = recorded.record().await;
+    let aged = |days: u64| {
+        let at = UnixMillis::new(SystemClock.now().get() - days * DAY);
+        Attempt {
+            id: ReservationId::generate(at),
+            at,
+            ..record.clone()
+        }
+    };
+    let batch = Batch {
+        attempts: vec![aged(399), aged(401), aged(500)],
+        ..Batch::default()
+    };
+    recorded.ledger.append(Arc::new(batch)).await.unwrap();
+    // Another process that starts prunes at once.
+    let path = recorded.path();
+    let ledger = SqliteLedger::open(SqliteOptions::new(path)).await.unwrap();
+    let toml = format!("[ledger]\nurl = \"none\"\n{CALLS}");
+    let _other = over(&memory(), Arc::new(ledger), &toml).await;
+    recorded.records(None, 2).await;
 }

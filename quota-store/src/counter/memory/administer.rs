@@ -55,6 +55,17 @@ impl Shard {
         done
     }
 
+    /// Makes `used` at least this much.
+    pub(super) fn restore(
+        &mut self,
+        step: Step<'_>,
+        key: &CounterKey,
+        used: Amount,
+    ) -> Result<(), StoreError> {
+        self.change(step, key, |before| before.max(used))
+            .map(|_| ())
+    }
+
     fn peek(&self, step: Step<'_>, key: &CounterKey) -> Result<CounterValue, StoreError> {
         if key.scope == Scope::Tenant && step.asker.requester.tenant.is_none() {
             return Err(no_tenant());

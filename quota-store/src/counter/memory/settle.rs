@@ -169,6 +169,10 @@ impl Shard {
             };
             let until = now.saturating_add(common.memory);
             self.mark(common, About::End(request.id), ended, until);
+            if let Some(expired) = &common.expired {
+                // Whoever listened may have gone.
+                expired.send(live.reservation).unwrap_or_default();
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     counters::{find, is_same_counter},
@@ -33,6 +34,8 @@ pub(super) struct Common {
     pub(super) epoch: Epoch,
     /// The generation of the plans that a database keeps.
     pub(super) plans: Mutex<Option<Generation>>,
+    /// Where reservations go that nobody settled.
+    pub(super) expired: Option<UnboundedSender<Reservation>>,
     /// Room for subjects.
     pub(super) subjects: Pool,
     /// The part of it that clients without a token may fill: anybody can make more of those.

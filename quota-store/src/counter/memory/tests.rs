@@ -57,3 +57,4 @@ mod contract {
 
 mod bounds;
 mod places;
+mod restoring;

@@ -5,7 +5,8 @@
 -- its data would be that of another time, or none.
 -- A partition's stream: one entry per event, which `event.rs` and `members.rs` read. Its first
 -- field says what happened: `c` committed, `l` committed late, `k` corrected, `a` administered,
--- `r` expired and given back, `o` expired and charged. It is never trimmed, or charges were lost.
+-- `r` expired and given back, `o` expired and charged. `d` are the differences that a correction or
+-- an act made. It is never trimmed, or charges were lost.
 
 local HAS_LEDGER = true
 local NOT_SERVING = 254
@@ -24,15 +25,4 @@ end
 -- Appends an event to the stream of the partition that has this key, whose own name is a letter.
 local function append_event(key, ...)
   call('XADD', sub(key, 1, -2) .. 's', '*', ...)
-end
-
--- The id of the last entry that a stream ever had.
-local function last_id(stream)
-  local facts = redis.pcall('XINFO', 'STREAM', stream)
-  for i = 1, #facts, 2 do
-    if facts[i] == 'last-generated-id' then
-      return facts[i + 1]
-    end
-  end
-  return '0-0'
 end

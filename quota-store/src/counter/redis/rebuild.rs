@@ -31,11 +31,15 @@ pub(super) const PAGE: u32 = 250;
 /// How many partitions get their epochs in one step of the ledger.
 const TOGETHER: usize = 32;
 /// How many partitions are worked on at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often one partition is compared with the ledger while nothing happens to it.
+/// How often one partition is compared with the ledger while nothing happens.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(2);
+/// How often after a loss: what relays had in their hands comes into the ledger only now.
+const BETWEEN_COMPARISONS_AFTER_A_LOSS: Duration = Duration::from_millis(20);
+/// Every partition, twice.
+const COMPARISONS_AFTER_A_LOSS: usize = 2 * PARTITIONS;
 
 /// Looks after the epochs of all partitions, and compares their counters with the ledger.
 pub(super) struct Keeper {
@@ -108,16 +112,20 @@ impl Keeper {
         let mut pause = SHORTEST_PAUSE;
         let mut is_told = false;
         let mut next = rand::random();
+        let mut hurry = 0;
         loop {
             self.link.ready().await;
             match self.look_after_all(&mut is_told).await {
                 Ok(()) => {
+                    if is_told {
+                        hurry = COMPARISONS_AFTER_A_LOSS;
+                    }
                     (pause, is_told) = (SHORTEST_PAUSE, false);
                     if let Some(first) = first.take() {
                         // Nobody waits where `connect` was dropped or went on.
                         first.send(()).unwrap_or_default();
                     }
-                    self.keep_comparing(&mut next).await;
+                    self.keep_comparing(&mut next, &mut hurry).await;
                     // Many requests ring at once.
                     tokio::time::sleep(jittered(SHORTEST_PAUSE)).await;
                 }
@@ -133,13 +141,18 @@ impl Keeper {
     }
 
     /// Compares one partition after the other until there is something to look after.
-    async fn keep_comparing(&self, next: &mut u8) {
+    async fn keep_comparing(&self, next: &mut u8, hurry: &mut usize) {
         loop {
+            let pause = match hurry {
+                0 => BETWEEN_COMPARISONS,
+                _ => BETWEEN_COMPARISONS_AFTER_A_LOSS,
+            };
             tokio::select! {
                 () = self.outbox.alarm.notified() => return,
                 () = self.link.broken() => return,
-                () = tokio::time::sleep(jittered(BETWEEN_COMPARISONS)) => {}
+                () = tokio::time::sleep(jittered(pause)) => {}
             }
+            *hurry = hurry.saturating_sub(1);
             *next = next.wrapping_add(1);
             self.mend(*next).await;
         }
@@ -239,18 +252,27 @@ impl Keeper {
             }
             let written = epochs.iter().map(|damage| (damage.partition, damage.new));
             self.outbox.ledger.set_epochs(written.collect()).await?;
-            for damage in &epochs {
-                // Redis last: what it has is in the ledger.
-                self.step(&self.step_of(damage, Some(damage.new)), &[])
-                    .await?;
-                self.outbox.expect(damage.partition, damage.new);
-                partitions += 1;
+            // Redis last: what it has is in the ledger.
+            let served = epochs.iter().map(|damage| self.serve(damage).boxed());
+            for served in join_all(served.collect::<Vec<_>>()).await {
+                match served {
+                    Ok(()) => partitions += 1,
+                    Err(hindrance) => outcome = Err(hindrance),
+                }
             }
         }
         if partitions > 0 {
             tracing::info!(target: "quota::redis", partitions, counters, "partitions have the counters of the ledger");
         }
         outcome
+    }
+
+    /// Gives a partition its epoch, so that it is served.
+    async fn serve(&self, damage: &Damage) -> Result<(), Hindrance> {
+        let step = self.step_of(damage, Some(damage.new));
+        self.step(&step, &[]).await?;
+        self.outbox.expect(damage.partition, damage.new);
+        Ok(())
     }
 
     /// Restores all counters of a partition, and says how many there are.
@@ -265,6 +287,9 @@ impl Keeper {
             let page = ledger
                 .balances(damage.partition, now, after.as_ref(), PAGE)
                 .await?;
+            if page.is_empty() {
+                return Ok(count);
+            }
             self.step(&step, &page).await?;
             count += page.len();
             match page.last() {

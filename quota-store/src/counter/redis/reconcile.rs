@@ -23,7 +23,7 @@ impl Keeper {
         let outcome = self.compare(partition, Repair::Raise, &mut found).await;
         if found.raised > 0 {
             tracing::error!(target: "quota::redis", partition, counters = found.raised,
-                "counters said less than the ledger, and were raised: Redis lost some of its data without a trace"
+                "counters said less than the ledger, and were raised: Redis lost some of its data without a trace, or something was charged too late for it"
             );
         }
         if let Err(hindrance) = outcome {

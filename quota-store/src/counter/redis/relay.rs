@@ -18,7 +18,10 @@ use super::{
     outbox::{Outbox, monotonic_now, reason_of},
     script::{Item, LedgerScripts, Script, Words},
 };
-use crate::ledger::{Batch, LedgerErrorKind};
+use crate::{
+    StoreErrorKind,
+    ledger::{Batch, LedgerErrorKind},
+};
 
 mod entries;
 
@@ -70,20 +73,21 @@ impl Relay {
     pub(super) async fn run(self) {
         let mut pause = SHORTEST_PAUSE;
         loop {
+            let since = monotonic_now();
             let failure = match self.open().await {
                 Ok(redis) => {
-                    pause = SHORTEST_PAUSE;
-                    let (moving, looking) =
-                        (self.keep_moving(redis.clone()), self.keep_looking(redis));
+                    let moving = self.keep_moving(redis.clone());
                     tokio::select! {
                         failure = moving => failure,
-                        failure = looking => failure,
+                        failure = self.keep_looking(redis) => failure,
                     }
                 }
                 Err(failure) => failure,
             };
-            // Requests report the outage; nothing is lost by it.
-            tracing::debug!(target: "quota::redis", %failure, "the relay lost Redis");
+            if since.elapsed() > LONGEST_RETRY {
+                pause = SHORTEST_PAUSE;
+            }
+            tell(&failure);
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_RETRY);
         }
@@ -121,17 +125,19 @@ impl Relay {
             if is_due && found.len() < READ_AT_ONCE {
                 taken_over = Some(now);
             }
-            pause = if found.is_empty() {
-                tokio::time::sleep(jittered(pause)).await;
-                (pause * 2).min(LONGEST_PAUSE)
-            } else {
-                SHORTEST_PAUSE
-            };
             for some in found.chunks(BATCH) {
                 if let Err(failure) = self.bring(&mut redis, some).await {
                     return failure;
                 }
             }
+            pause = match found.len() {
+                0 => (pause * 2).min(LONGEST_PAUSE),
+                // What comes meanwhile goes together.
+                1..BATCH => SHORTEST_PAUSE,
+                _ => Duration::ZERO,
+            };
+            tokio::time::sleep(jittered(pause)).await;
+            pause = pause.max(SHORTEST_PAUSE);
         }
     }
 
@@ -303,7 +309,7 @@ impl Relay {
             pipeline.cmd("XLEN").arg(stream);
         }
         let mut answers = all(redis, &pipeline).await?.into_iter();
-        let there = answers.next().map_or(0, entries::count);
+        let there = answers.next().map_or(0, |there| entries::count(&there));
         if there < self.streams.len() {
             // Who moves entries makes them again; until then the last figures stand.
             self.outbox.suspect();
@@ -313,7 +319,7 @@ impl Relay {
         let mut heads = Pipeline::new();
         heads.cmd("TIME");
         for (stream, answer) in self.streams.iter().zip(answers) {
-            let length = entries::count(answer.extract_error()?);
+            let length = entries::count(&answer.extract_error()?);
             if length > 0 {
                 records += length;
                 heads
@@ -332,6 +338,18 @@ impl Relay {
         };
         self.outbox.see(records, age, charged);
         Ok(())
+    }
+}
+
+/// Requests report an outage, and nothing is lost by it; nobody else reports what the relay may not
+/// do.
+fn tell(failure: &Failure) {
+    if failure.kind == StoreErrorKind::Forbidden {
+        tracing::error!(target: "quota::redis", %failure,
+            "nothing is brought to the ledger: this user of Redis lacks a right; allow it with ACL SETUSER ... +@stream +del"
+        );
+    } else {
+        tracing::debug!(target: "quota::redis", %failure, "the relay lost Redis");
     }
 }
 

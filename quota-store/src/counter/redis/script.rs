@@ -95,9 +95,10 @@ impl LedgerScripts {
                 " flags=allow-oom",
                 with_ledger!(),
                 "prelude.lua",
+                "last.lua",
                 "rebuild.lua"
             ),
-            rest: script!(" flags=no-writes", with_ledger!(), "rest.lua"),
+            rest: script!(" flags=no-writes", with_ledger!(), "last.lua", "rest.lua"),
             acknowledge: script!(" flags=allow-oom", with_ledger!(), "acknowledge.lua"),
         }
     }

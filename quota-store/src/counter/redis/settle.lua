@@ -167,8 +167,21 @@ local function settle()
       return reply
     end
     change(user, tenant, user_count, count, numbers, false)
-    if HAS_LEDGER then
-      append_event(index, what == CORRECT and 'k' or 'l', ARGV[last + 2])
+    if HAS_LEDGER and what == CORRECT then
+      -- What it really changes, in the order of the fields: a counter stops at zero.
+      local differences = {}
+      for i = 1, count do
+        local value
+        if i <= user_count then
+          value = user[i + 1]
+        else
+          value = tenant[i - user_count]
+        end
+        differences[i] = format('%d', used[i] - parse(value))
+      end
+      append_event(index, 'k', ARGV[last + 2], 'd', table.concat(differences, ' '))
+    elseif HAS_LEDGER then
+      append_event(index, 'l', ARGV[last + 2])
     end
     call('SET', marker, mark, 'PX', memory)
   end

@@ -159,7 +159,17 @@ impl EventFields<'_> {
         let (outcome, posting_kind, at) = match kind {
             EventKind::Commit => (Outcome::Committed, PostingKind::Commit, self.at),
             EventKind::Late => (Outcome::Late, PostingKind::Late, self.at),
-            EventKind::Correction => (Outcome::Correction, PostingKind::Correction, self.at),
+            EventKind::Correction(differences) => {
+                // As the script has them.
+                entries.sort_by_key(|entry| entry.counter.scope);
+                if entries.len() != differences.len() {
+                    return Err(UnreadableEvent::Field("differences"));
+                }
+                for (entry, difference) in entries.iter_mut().zip(differences) {
+                    entry.amount = difference;
+                }
+                (Outcome::Correction, PostingKind::Correction, self.at)
+            }
             EventKind::Admin { difference, at } => {
                 for entry in &mut entries {
                     entry.amount = difference;
@@ -168,6 +178,7 @@ impl EventFields<'_> {
                 (Outcome::Committed, PostingKind::Admin, at.get())
             }
         };
+        entries.retain(|entry| entry.amount != 0);
         let at = UnixMillis::new(at);
         let attempt = match (self.attempt, &user) {
             (Some(fields), Some(user)) => {

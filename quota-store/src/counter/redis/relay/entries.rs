@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use redis::Value;
 
 use crate::{
-    UnixMillis,
+    Amount, UnixMillis,
     counter::redis::members,
     ledger::event::{Event, EventKind},
 };
@@ -74,13 +74,13 @@ fn read(found: &Found) -> Result<Event, String> {
     let kind = match word(0) {
         Some(b"c") => EventKind::Commit,
         Some(b"l") => EventKind::Late,
-        Some(b"k") => EventKind::Correction,
-        Some(b"a") => EventKind::Admin {
-            difference: word(3)
-                .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok())
-                .ok_or("it lacks a difference")?,
-            at,
-        },
+        Some(b"k") => EventKind::Correction(differences(word(3))?),
+        Some(b"a") => {
+            let [difference] = *differences(word(3))? else {
+                return Err("it has another number of differences than one".to_owned());
+            };
+            EventKind::Admin { difference, at }
+        }
         Some(b"r" | b"o") => {
             let member = members::read(text).ok_or("it is no record of a reservation")?;
             let members::Member {
@@ -94,6 +94,18 @@ fn read(found: &Found) -> Result<Event, String> {
         _ => return Err("it is of no kind that this version knows".to_owned()),
     };
     Event::decode(kind, text).map_err(|error| error.to_string())
+}
+
+fn differences(text: Option<&[u8]>) -> Result<Vec<i64>, String> {
+    let most = Amount::MAX.get();
+    let text = text.and_then(|text| str::from_utf8(text).ok());
+    let numbers = text.ok_or("it lacks its differences")?.split_whitespace();
+    numbers
+        .map(|digits| match digits.parse::<i64>() {
+            Ok(number) if number.unsigned_abs() <= most => Ok(number),
+            _ => Err(format!("{digits:?} is no difference of amounts")),
+        })
+        .collect()
 }
 
 fn millis_of(id: &str) -> Option<u64> {
@@ -177,9 +189,9 @@ pub(super) fn age_of_oldest(answers: Vec<Value>) -> Duration {
 }
 
 /// A number of things.
-pub(super) fn count(value: Value) -> usize {
+pub(super) fn count(value: &Value) -> usize {
     match value {
-        Value::Int(count) => usize::try_from(count).unwrap_or_default(),
+        Value::Int(count) => usize::try_from(*count).unwrap_or_default(),
         _ => 0,
     }
 }
