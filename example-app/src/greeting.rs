@@ -56,20 +56,14 @@ impl Greeting<'_> {
             self.token_command("--user bob --plan pro")
         )
         .ok();
-        if self.mode == Mode::Demo && self.given.is_none() {
-            writeln!(
-                text,
-                "\n# What administrators see of alice:\n\
-                 curl -s '{base}/admin/quotas/users/alice?tenant=-' -H \"X-Admin-Token: $(cat {})\"",
-                quoted(&demo::admin_token_path())
-            )
-            .ok();
-        }
         if self.given.is_none() {
             let ledger = self.path.with_file_name("quota.db");
             writeln!(
                 text,
-                "\n# What was used is kept in {}*: remove these files to start from zero.",
+                "\n# What administrators see of alice:\n\
+                 curl -s '{base}/admin/quotas/users/alice?tenant=-' -H \"X-Admin-Token: $(cat {})\"\n\n\
+                 # What was used is kept in {}*: remove these files to start from zero.",
+                quoted(&demo::admin_token_path()),
                 ledger.display()
             )
             .ok();

@@ -243,7 +243,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     };
     let key = key
         .to_str()
-        .map_err(|_| bad("It holds something else than printable ASCII."))?;
+        .ok()
+        .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or_else(|| bad("It holds something else than letters, digits and signs of ASCII."))?;
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return Err(bad("It must be 1 to 255 bytes long."));
     }

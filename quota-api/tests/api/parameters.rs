@@ -175,7 +175,7 @@ async fn what_is_no_json_is_refused() {
 #[tokio::test]
 async fn keys_are_checked() {
     let kit = Kit::new().await;
-    for bad in ["", &"x".repeat(256), "café"] {
+    for bad in ["", &"x".repeat(256), "café", "a b"] {
         let request = bare("POST", "/admin/quotas/users/alice/reset?tenant=-")
             .header("x-admin-token", TOKEN)
             .header(header::CONTENT_TYPE, "application/json")
