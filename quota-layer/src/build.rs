@@ -191,9 +191,6 @@ impl Builder {
             let ledger = self.config.ledger.clone();
             Arc::new(Records::start(books, ledger, config.timeout))
         });
-        if let Some(records) = &records {
-            records.start_retention(Arc::clone(&self.clock));
-        }
         let settler = Settler::start(
             Arc::clone(&store),
             records.clone(),
@@ -226,13 +223,23 @@ impl Builder {
             turn: Mutex::default(),
             reload_error: Mutex::default(),
         });
-        if shared.plans.is_some() {
-            // Where the database does not answer, this is tried again while the layer runs.
-            shared.refresh_plans().await;
-            tokio::spawn(plans::watch(Arc::downgrade(&shared)));
-        }
+        start_tasks(&shared, &self.clock).await;
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
+    }
+}
+
+/// Starts what goes on in the background as long as the layer lives.
+async fn start_tasks(shared: &Arc<Shared>, clock: &Arc<dyn Clock>) {
+    if let Some(records) = &shared.records {
+        records.start_retention(Arc::clone(clock));
+        let rolling = record::roll_up_for_ever(Arc::downgrade(shared), Arc::clone(clock));
+        tokio::spawn(rolling);
+    }
+    if shared.plans.is_some() {
+        // Where the database does not answer, this is tried again while the layer runs.
+        shared.refresh_plans().await;
+        tokio::spawn(plans::watch(Arc::downgrade(shared)));
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
     Actual, Anonymous, ChargeItem, DenialRecords, IdentityConfig, IdentityFrom, LedgerConfig,
     LedgerDurability, LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl,
-    QuotaConfig, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
+    QuotaConfig, Record, ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan,
     Unmatched,
 };
 pub(crate) use source::Source;
