@@ -198,7 +198,7 @@ impl Builder {
             turn: Mutex::default(),
             reload_error: Mutex::default(),
         });
-        follow_plans(&shared).await;
+        start_tasks(&shared, &self.clock).await;
         let reloader = Reloader::start(&shared, self.watched, self.clock)?;
         Ok(QuotaLayer::from_parts(shared, reloader))
     }
@@ -215,8 +215,13 @@ fn assignments(
     }
 }
 
-/// Reads the plans that a database keeps, and again when they change.
-async fn follow_plans(shared: &Arc<Shared>) {
+/// Starts what goes on in the background as long as the layer lives.
+async fn start_tasks(shared: &Arc<Shared>, clock: &Arc<dyn Clock>) {
+    if let Some(records) = &shared.records {
+        records.start_retention(Arc::clone(clock));
+        let rolling = record::roll_up_for_ever(Arc::downgrade(shared), Arc::clone(clock));
+        tokio::spawn(rolling);
+    }
     if shared.plans.is_some() {
         // Where the database does not answer, this is tried again while the layer runs.
         shared.refresh_plans().await;
@@ -263,7 +268,6 @@ async fn lay(
     let records = books.map(|books| {
         let records = Records::start(books, config.ledger.clone(), config.store.timeout);
         let records = Arc::new(records);
-        records.start_retention(Arc::clone(clock));
         records.hear_of_expired(hears_of_expired);
         records
     });

@@ -50,7 +50,7 @@ pub(crate) use settings::LedgerDurability;
 pub(crate) use settings::TokenFrom;
 pub(crate) use settings::{
     Actual, Anonymous, ChargeItem, DenialRecords, IdentityConfig, IdentityFrom, LedgerConfig,
-    LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl, QuotaConfig,
+    LedgerUrl, Methods, OnBacklogFull, OnFailure, PlanFrom, PostgresUrl, QuotaConfig, Record,
     ResponsesConfig, RuleAction, Settle, StoreConfig, StoreUrl, UnknownPlan, Unmatched,
 };
 pub(crate) use source::Source;

@@ -14,6 +14,7 @@ pub(crate) use self::{
     draft::{Draft, Origin, charged},
     open::{Books, Claimed, open},
     restore::restore,
+    rolling::roll_up_for_ever,
 };
 use crate::config::{DenialRecords, LedgerConfig, OnBacklogFull};
 
@@ -22,6 +23,7 @@ mod expired;
 mod open;
 mod restore;
 mod retention;
+mod rolling;
 
 /// How long a shutdown waits for the ledger.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -43,7 +43,8 @@ pub use self::{
     query::{
         AuditCursor, AuditPage, AuditQuery, Balance, Bucket, By, Figures, History, HolderCursor,
         HoldersOrder, HoldersQuery, LastSeen, LedgerHealth, LogCursor, LogPage, LogQuery, Page,
-        Part, Pruned, Sizes, Span, Statistics, StatisticsQuery, Usage, UsageQuery,
+        Part, Pruned, RollUp, RolledUp, Sizes, Span, Statistics, StatisticsQuery, Usage,
+        UsageQuery,
     },
     recorder::{Backlog, Denials, Recorder, RecorderOptions, Recording},
 };
@@ -56,7 +57,9 @@ pub use self::{
 /// - Each (id, outcome) of an attempt, each (reservation, kind) of a posting and each id of an audit
 ///   is taken once, in whatever batches and however often it comes; only a posting that is new
 ///   changes balances.
-/// - Pruning changes no balance.
+/// - Pruning and rolling up change no balance.
+/// - An attempt that was committed or late is known by its posting in the same batch: where that was
+///   there already, so was the attempt, even if it was rolled up since.
 /// - A read of one tenant never shows anything of another.
 ///
 /// The suite in `contract::ledger` (feature `test-util`) tries to break each of these.
@@ -171,6 +174,16 @@ pub trait Ledger: Send + Sync + 'static {
     /// `before` lies at least as far back as anything may still be appended again; what is
     /// appended again after it was pruned counts as new. Audits are never pruned.
     fn prune(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Pruned, LedgerError>>;
+
+    /// Makes one record of the committed attempts of a tenant, user and minute that are alike: in
+    /// rule, plan, revision, status, cause, tags and quotas. Called until it answers no next step.
+    ///
+    /// Only attempts whose quotas are all among the given ones, and that came with a posting, which
+    /// stays and by which they are known should they come again. The record stands at the start of
+    /// the minute, under the id of one of them; its `count` says how many they are, its charges are
+    /// their sums, and it has no latency, metadata, request id, address and program. Balances and
+    /// figures stay.
+    fn roll_up<'a>(&'a self, roll_up: &'a RollUp) -> BoxFuture<'a, Result<RolledUp, LedgerError>>;
 
     /// Puts a pseudonym in the place of a user in at most `limit` records of each kind, and removes
     /// what else tells who it was: address, program, metadata and request id. Sums stay, under the

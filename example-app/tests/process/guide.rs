@@ -66,12 +66,12 @@ fn script(steps: &[Step], folder: &Path, app: &App) -> String {
     for step in steps {
         if step.is_restarted {
             let pid = app.id();
-            write!(
+            writeln!(
                 script,
                 "kill -9 {pid}\n\
                  {program} --demo --config {folder}/quota.toml --listen {address} >/dev/null 2>&1 &\n\
                  APP=$!; trap 'kill $APP' EXIT\n\
-                 curl -s -o /dev/null --retry 50 --retry-all-errors --retry-delay 1 $BASE/health\n"
+                 curl -s -o /dev/null --retry 50 --retry-all-errors --retry-delay 1 $BASE/health"
             )
             .unwrap();
         }
@@ -86,7 +86,7 @@ fn script(steps: &[Step], folder: &Path, app: &App) -> String {
                 "example-app/.admin-token",
                 &format!("{folder}/.admin-token"),
             );
-        write!(script, "{typed}echo '{MARK}'\n").unwrap();
+        writeln!(script, "{typed}echo '{MARK}'").unwrap();
     }
     script
 }

@@ -55,17 +55,7 @@ pub(super) fn read(root: &mut Keys<'_>, source: &Source, findings: &mut Findings
 pub(super) fn record(keys: &mut Keys<'_>, findings: &mut Findings) -> Option<Record> {
     let item = keys.take("record")?;
     let words = [("each", Record::Each), ("minute", Record::Minute)];
-    let record = item.choice(&words, findings)?;
-    if record == Record::Minute {
-        findings.warning(
-            item.place(),
-            format!(
-                "`{} = \"minute\"` is not followed yet: each attempt is recorded",
-                item.path
-            ),
-        );
-    }
-    Some(record)
+    item.choice(&words, findings)
 }
 
 /// A file beside the configuration, where this build can write one.

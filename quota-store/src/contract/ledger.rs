@@ -44,10 +44,11 @@ mod people;
 mod random;
 mod reading;
 pub(super) mod records;
+mod rolling;
 
 pub use self::{
     appending::*, auditing::*, figures::*, keeping::*, people::*, random::*, reading::*,
-    records::hostile_texts,
+    records::hostile_texts, rolling::*,
 };
 
 /// A ledger that rules are tried on, which nobody else writes.
@@ -94,6 +95,13 @@ macro_rules! ledger_contract {
             pruning_leaves_what_is_recent
             a_pruned_window_that_ended_is_gone
             forgetting_keeps_sums
+            rolling_up_changes_no_figure
+            what_was_rolled_up_counts_once
+            only_what_is_alike_is_rolled_up
+            a_rolled_up_attempt_is_found
+            forgetting_finds_what_was_rolled_up
+            pruning_takes_what_was_rolled_up
+            several_roll_up_at_once
             audits_are_listed
             those_who_use_most_are_paged
             those_who_use_anything_are_paged_by_name

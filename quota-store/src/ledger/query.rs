@@ -1,6 +1,6 @@
 //! What can be asked of a ledger, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -91,7 +91,8 @@ pub struct LogCursor {
 /// Everything that the ledger knows of one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
-    /// Its records, the earliest outcome first; usually one.
+    /// Its records, the earliest outcome first; usually one. What was committed and rolled up is
+    /// the record of its minute, which counts others too: `postings` says what is of this attempt.
     pub records: Vec<Attempt>,
     /// What it changed.
     pub postings: Vec<Posting>,
@@ -316,8 +317,32 @@ pub type AuditPage = Page<Audit, AuditCursor>;
 /// What one step of pruning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many rows it removed; fewer than it might have means that nothing is left to remove.
+    /// How many rows it removed; fewer than it might have means that nothing is left to remove. A
+    /// record that attempts were rolled up into counts as they do and goes as a whole, so these may
+    /// be more.
     pub rows: u64,
+}
+
+/// Asks for a step of rolling up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollUp {
+    /// What was asked for in this time, whole minutes of it. None of it is still under way.
+    pub span: Span,
+    /// Where the step before ended.
+    pub after: Option<LogCursor>,
+    /// The quotas that are recorded by the minute.
+    pub quotas: BTreeSet<QuotaName>,
+    /// How many records are looked at, at most.
+    pub limit: u32,
+}
+
+/// What one step of rolling up did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RolledUp {
+    /// By how many records the log is shorter.
+    pub rows: u64,
+    /// Where the next step begins; `None` after the last one.
+    pub next: Option<LogCursor>,
 }
 
 /// How a ledger does.

@@ -21,6 +21,7 @@ pub(super) mod log;
 pub(super) mod migrations;
 pub(super) mod people;
 mod prune;
+mod roll_up;
 mod schema;
 pub(super) mod statistics;
 mod summaries;
@@ -61,12 +62,26 @@ pub(super) trait Session: Send {
         rows: &[Row<'_>],
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// Runs a query for each key, and reads its rows. In the SQL `{keys}` stands for a table of the
+    /// keys; it binds nothing else.
+    fn rows_by_key<T: Send>(
+        &mut self,
+        sql: &str,
+        columns: &[(&'static str, Kind)],
+        keys: &[Row<'_>],
+        read: fn(&dyn Fields) -> Result<T, LedgerError>,
+    ) -> impl Future<Output = Result<Vec<T>, LedgerError>> + Send;
+
     /// Deletes the rows with these keys.
     fn delete(
         &mut self,
         table: &'static Table,
         keys: &[Row<'_>],
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Waits until nobody else rewrites records that are there, and keeps others from it until the
+    /// transaction ends. Appending goes on.
+    fn rewrite_alone(&mut self) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// How many bytes the database takes.
     fn size_bytes(&mut self) -> impl Future<Output = Result<u64, LedgerError>> + Send;

@@ -15,7 +15,8 @@ use quota_store::{
     ledger::{
         Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
         LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage, LogQuery, Page,
-        Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        Pruned, RollUp, RolledUp, Span, Statistics, StatisticsQuery, StreamPosition, Usage,
+        UsageQuery,
     },
 };
 
@@ -201,6 +202,10 @@ impl Ledger for Faulty {
 
     fn prune(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Pruned, LedgerError>> {
         self.behind.prune(before, limit)
+    }
+
+    fn roll_up<'a>(&'a self, roll_up: &'a RollUp) -> BoxFuture<'a, Result<RolledUp, LedgerError>> {
+        self.behind.roll_up(roll_up)
     }
 
     fn forget<'a>(

@@ -22,6 +22,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "directory",
         sql: include_str!("../migrations/0003_directory.postgres.sql"),
     },
+    Migration {
+        version: 4,
+        name: "rolled up",
+        sql: include_str!("../migrations/0004_rolled_up.postgres.sql"),
+    },
 ];
 
 /// The oldest version that is tried: 13.

@@ -13,6 +13,9 @@ use uuid::Uuid;
 use super::LedgerError;
 use crate::ledger::sql::{Bind, Fields, Kind, Row, Session, Statement, Table, invalid, unreadable};
 
+/// Whoever holds this in a database rewrites records: "roll" in bytes.
+const REWRITE_LOCK: i64 = 0x72_6f_6c_6c;
+
 /// One connection or transaction.
 pub(super) struct PostgresSession<'a, C>(pub(super) &'a C);
 
@@ -100,6 +103,28 @@ impl<C: GenericClient + Sync> Session for PostgresSession<'_, C> {
         );
         self.in_bulk(&sql, key, keys).await?;
         Ok(())
+    }
+
+    async fn rows_by_key<T: Send>(
+        &mut self,
+        sql: &str,
+        columns: &[(&'static str, Kind)],
+        keys: &[Row<'_>],
+        read: fn(&dyn Fields) -> Result<T, LedgerError>,
+    ) -> Result<Vec<T>, LedgerError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let table = format!("(SELECT * FROM {})", unnest(columns));
+        let sql = sql.replace("{keys}", &table);
+        let rows = self.in_bulk(&sql, columns, keys).await?;
+        rows.iter().map(|row| read(row)).collect()
+    }
+
+    async fn rewrite_alone(&mut self) -> Result<(), LedgerError> {
+        let sql = "SELECT pg_advisory_xact_lock(?1)";
+        let lock = Statement::new(sql, vec![Bind::Integer(REWRITE_LOCK)]);
+        self.execute(&lock).await.map(drop)
     }
 
     async fn size_bytes(&mut self) -> Result<u64, LedgerError> {

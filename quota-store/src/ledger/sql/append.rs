@@ -1,9 +1,13 @@
 //! Appending a batch: what is new goes in, and only that changes sums.
 //!
-//! Rows go in by table and key in one order everywhere, so that two transactions never wait for each
-//! other in a circle.
+//! Tables are written in one order everywhere, and rows by their key, so that two transactions
+//! never wait for each other in a circle: entries of the directory, postings, attempts, labels,
+//! sums, counters, audits, marks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Bind, LedgerError, Operation, Row, Session, Statement, Table,
@@ -12,7 +16,10 @@ use super::{
     summaries::{Summaries, SummaryRows},
     text,
 };
-use crate::ledger::{Appended, Attempt, Audit, Batch, Posting, StreamMark};
+use crate::{
+    ReservationId,
+    ledger::{Appended, Attempt, Audit, Batch, Outcome, Posting, PostingKind, StreamMark},
+};
 
 /// A batch as rows, made where the caller is: only one transaction writes at a time.
 pub(in crate::ledger) struct Append {
@@ -29,6 +36,9 @@ struct Rows {
     rows: Vec<Row<'static>>,
     places: Vec<usize>,
 }
+
+/// What an attempt is there once for.
+type Key = (ReservationId, Outcome);
 
 /// What attempts that are new bring along.
 struct AttemptSums {
@@ -58,10 +68,22 @@ impl Append {
         })
     }
 
-    async fn append_attempts<S: Session>(&self, session: &mut S) -> Result<usize, LedgerError> {
-        let is_new = self.attempts.insert(session, &schema::ATTEMPTS).await?;
-        let new = self.attempts.new_ones(&self.batch.attempts, &is_new);
-        if new.len() == is_new.len() {
+    /// Inserts attempts but those that are known by their postings.
+    async fn append_attempts<S: Session>(
+        &self,
+        session: &mut S,
+        known: &HashSet<Key>,
+    ) -> Result<usize, LedgerError> {
+        let others;
+        let rows = if known.is_empty() {
+            &self.attempts
+        } else {
+            others = self.attempts.without(&self.batch.attempts, known);
+            &others
+        };
+        let is_new = rows.insert(session, &schema::ATTEMPTS).await?;
+        let new = rows.new_ones(&self.batch.attempts, &is_new);
+        if new.len() == self.attempts.rows.len() {
             self.attempt_sums.write(session).await?;
         } else if !new.is_empty() {
             // Some came before: what the others bring is worked out again.
@@ -70,9 +92,12 @@ impl Append {
         Ok(new.len())
     }
 
-    async fn append_postings<S: Session>(&self, session: &mut S) -> Result<usize, LedgerError> {
-        let is_new = self.postings.insert(session, &schema::POSTINGS).await?;
-        let new = self.postings.new_ones(&self.batch.postings, &is_new);
+    async fn change_counters<S: Session>(
+        &self,
+        session: &mut S,
+        is_new: &[bool],
+    ) -> Result<usize, LedgerError> {
+        let new = self.postings.new_ones(&self.batch.postings, is_new);
         if new.len() == is_new.len() {
             session
                 .insert_adding(&schema::COUNTERS, &self.counters)
@@ -83,14 +108,34 @@ impl Append {
         }
         Ok(new.len())
     }
+
+    /// The attempts whose postings were there already. They were there with them, and may be rolled
+    /// up since.
+    fn known(&self, is_new: &[bool]) -> HashSet<Key> {
+        let places = self.postings.places.iter().zip(is_new);
+        places
+            .filter(|(_, is_new)| !**is_new)
+            .filter_map(|(place, _)| {
+                let posting = &self.batch.postings[*place];
+                let outcome = match posting.kind {
+                    PostingKind::Commit => Outcome::Committed,
+                    PostingKind::Late => Outcome::Late,
+                    _ => return None,
+                };
+                Some((posting.reservation, outcome))
+            })
+            .collect()
+    }
 }
 
 impl Operation for Arc<Append> {
     type Answer = Appended;
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Appended, LedgerError> {
-        let attempts = self.append_attempts(session).await?;
-        let postings = self.append_postings(session).await?;
+        let is_new = self.postings.insert(session, &schema::POSTINGS).await?;
+        let known = self.known(&is_new);
+        let attempts = self.append_attempts(session, &known).await?;
+        let postings = self.change_counters(session, &is_new).await?;
         let audits = self.audits.insert(session, &schema::AUDITS).await?;
         if let Some(mark) = &self.batch.mark {
             advance(session, mark).await?;
@@ -129,6 +174,16 @@ impl Rows {
         places
             .filter_map(|(place, is_new)| is_new.then_some(&records[*place]))
             .collect()
+    }
+
+    /// All but those of these attempts.
+    fn without(&self, attempts: &[Attempt], known: &HashSet<Key>) -> Self {
+        let others = self.places.iter().zip(&self.rows).filter(|(place, _)| {
+            let attempt = &attempts[**place];
+            !known.contains(&(attempt.id, attempt.outcome))
+        });
+        let (places, rows) = others.map(|(place, row)| (*place, row.clone())).unzip();
+        Self { rows, places }
     }
 
     async fn insert<S: Session>(

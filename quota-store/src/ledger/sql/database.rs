@@ -21,8 +21,8 @@ use crate::{
     UserId,
     ledger::{
         Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
-        LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, Pruned, Span, Statistics,
-        StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, Pruned, RollUp, RolledUp, Span,
+        Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
     },
 };
 
@@ -172,6 +172,10 @@ impl<D: Database> Ledger for D {
 
     fn prune(&self, before: UnixMillis, limit: u32) -> BoxFuture<'_, Result<Pruned, LedgerError>> {
         self.write(Prune { before, limit })
+    }
+
+    fn roll_up<'a>(&'a self, roll_up: &'a RollUp) -> BoxFuture<'a, Result<RolledUp, LedgerError>> {
+        self.write(roll_up.clone())
     }
 
     fn forget<'a>(

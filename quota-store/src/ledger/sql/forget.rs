@@ -24,7 +24,16 @@ impl Operation for Forget {
              (SELECT id, outcome FROM attempts WHERE tenant = ?2 AND user_id = ?3 \
              ORDER BY at, id, outcome LIMIT ?4)",
         );
-        // A commit is found by its attempt, which has the same id.
+        // A commit is found by its attempt, which has the same id, or by the record that this was
+        // rolled up into.
+        let rolled_up = self.rename(
+            "UPDATE postings SET user_id = ?1 WHERE kind = 'commit' AND reservation IN \
+             (SELECT p.reservation FROM attempts a \
+             CROSS JOIN rolled_up_attempts r CROSS JOIN postings p \
+             WHERE a.tenant = ?2 AND a.user_id = ?3 AND a.outcome = 'committed' \
+             AND a.attempts > 1 AND r.record = a.id AND p.reservation = r.attempt \
+             AND p.kind = 'commit' AND p.user_id = ?3 LIMIT ?4)",
+        );
         let commits = self.rename(
             "UPDATE postings SET user_id = ?1 WHERE kind = 'commit' AND reservation IN \
              (SELECT id FROM attempts WHERE tenant = ?2 AND user_id = ?3 \
@@ -39,13 +48,20 @@ impl Operation for Forget {
             "UPDATE audits SET target = ?1 WHERE id IN (SELECT id FROM audits \
              WHERE tenant = ?2 AND target_kind = 'user' AND target = ?3 LIMIT ?4)",
         );
+        session.rewrite_alone().await?;
         let mut rows = super::directory::empty(session, &self.requester).await?;
+        let rolled_up = session.execute(&rolled_up).await?;
+        rows += rolled_up;
+        if rolled_up >= self.limit.into() {
+            // The records that tell where the others are stay until the last one is renamed.
+            return Ok(rows);
+        }
         rows += session.execute(&commits).await?;
         rows += session.execute(&others).await?;
         rows += session.execute(&attempts).await?;
-        rows += session.execute(&audits).await?;
-        rows += self.counters(session).await?;
         rows += self.days(session).await?;
+        rows += self.counters(session).await?;
+        rows += session.execute(&audits).await?;
         Ok(rows)
     }
 }

@@ -3,11 +3,12 @@
 use super::{
     Bind, LedgerError, Operation, Session, Statement,
     encode::{self, ATTEMPT, POSTING},
+    roll_up::minute_of,
     text,
 };
 use crate::{
     ReservationId, TenantId,
-    ledger::{History, LogCursor, LogPage, LogQuery, Outcome, Page},
+    ledger::{Attempt, History, LogCursor, LogPage, LogQuery, Outcome, Page, Posting, PostingKind},
 };
 
 impl Operation for LogQuery {
@@ -183,10 +184,36 @@ impl Operation for OneAttempt {
             binds(),
         );
         let postings = session.rows(&postings, encode::posting).await?;
+        let commit = postings.iter().find(|one| one.kind == PostingKind::Commit);
+        let is_committed = |record: &Attempt| record.outcome == Outcome::Committed;
+        if let Some(commit) = commit
+            && !records.iter().any(is_committed)
+        {
+            let statement = rolled_up(commit)?;
+            records.extend(session.rows(&statement, encode::attempt).await?);
+        }
         if records.is_empty() && postings.is_empty() {
             return Ok(None);
         }
         records.sort_by_key(|record| record.outcome);
         Ok(Some(History { records, postings }))
     }
+}
+
+/// The record that an attempt was rolled up into, by what it changed.
+fn rolled_up(commit: &Posting) -> Result<Statement<'_>, LedgerError> {
+    let minute = minute_of(commit.at);
+    Ok(Statement::new(
+        format!(
+            "SELECT {ATTEMPT} FROM attempts a WHERE a.tenant = ?1 AND a.user_id = ?2 \
+             AND a.at = ?3 AND a.attempts > 1 AND EXISTS (SELECT 1 FROM rolled_up_attempts r \
+             WHERE r.record = a.id AND r.attempt = ?4)"
+        ),
+        vec![
+            encode::tenant_bind(commit.tenant.as_ref()),
+            encode::user_bind(commit.user.as_ref()),
+            encode::millis(minute)?,
+            Bind::Id(commit.reservation.as_uuid()),
+        ],
+    ))
 }

@@ -1,9 +1,12 @@
 //! Pruning: rows go, balances stay.
 
+use std::collections::BTreeMap;
+
 use super::{
     Bind, LedgerError, Operation, Row, Session, Statement,
     append::changes,
-    encode::{self, ATTEMPT, POSTING},
+    encode::{self, ATTEMPT, CounterRow, POSTING},
+    roll_up::is_roll_up,
     schema,
     summaries::{DAY, HOUR, start_of},
 };
@@ -21,12 +24,10 @@ impl Operation for Prune {
     type Answer = Pruned;
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Pruned, LedgerError> {
-        let mut rows = self.attempts(session).await?;
+        session.rewrite_alone().await?;
+        let (mut rows, folded) = self.postings(session).await?;
         if rows < self.limit.into() {
-            rows += self.postings(session, self.left(rows)).await?;
-        }
-        if rows < self.limit.into() {
-            rows += self.counters(session, self.left(rows)).await?;
+            rows += self.attempts(session, self.left(rows)).await?;
         }
         for (table, time, unit) in SUMS {
             if rows < self.limit.into() {
@@ -34,6 +35,14 @@ impl Operation for Prune {
                     .sums(session, table, (time, unit), self.left(rows))
                     .await?;
             }
+        }
+        let opening: Vec<Row<'_>> = folded
+            .iter()
+            .map(|(counter, amount)| counter.row(*amount, 0))
+            .collect();
+        session.insert_adding(&schema::COUNTERS, &opening).await?;
+        if rows < self.limit.into() {
+            rows += self.counters(session, self.left(rows)).await?;
         }
         Ok(Pruned { rows })
     }
@@ -54,31 +63,42 @@ impl Prune {
         i64::from(self.limit).saturating_sub_unsigned(rows)
     }
 
-    async fn attempts<S: Session>(&self, session: &mut S) -> Result<u64, LedgerError> {
+    /// A record that others were rolled up into goes with what names them, which are as many rows.
+    async fn attempts<S: Session>(&self, session: &mut S, limit: i64) -> Result<u64, LedgerError> {
         let statement = Statement::new(
             format!("SELECT {ATTEMPT} FROM attempts a WHERE a.at < ?1 ORDER BY a.at LIMIT ?2"),
-            vec![encode::millis(self.before)?, Bind::Integer(self.left(0))],
+            vec![encode::millis(self.before)?, Bind::Integer(limit)],
         );
         let attempts = session.rows(&statement, encode::attempt).await?;
-        let mut labels = Vec::new();
+        let (mut rows, mut labels, mut rolled_up) = (0, Vec::new(), Vec::new());
         let mut keys: Vec<Row<'_>> = Vec::with_capacity(attempts.len());
         for attempt in &attempts {
+            if rows >= limit.unsigned_abs() {
+                break;
+            }
+            rows += 1;
+            let id = Bind::Id(attempt.id.as_uuid());
+            if is_roll_up(attempt) {
+                rows += u64::from(attempt.count.get()) - 1;
+                rolled_up.push(vec![id.clone()]);
+            }
             labels.extend(encode::label_rows(attempt)?);
-            keys.push(vec![
-                Bind::Id(attempt.id.as_uuid()),
-                encode::outcome_bind(attempt.outcome),
-            ]);
+            keys.push(vec![id, encode::outcome_bind(attempt.outcome)]);
         }
-        session.delete(&schema::LABELS, &labels).await?;
         session.delete(&schema::ATTEMPTS, &keys).await?;
-        Ok(count(attempts.len()))
+        session.delete(&schema::LABELS, &labels).await?;
+        session.delete(&schema::ROLLED_UP, &rolled_up).await?;
+        Ok(rows)
     }
 
-    /// Folds postings into the opening balances of their counters.
-    async fn postings<S: Session>(&self, session: &mut S, limit: i64) -> Result<u64, LedgerError> {
+    /// Removes postings, and answers what they changed.
+    async fn postings<S: Session>(
+        &self,
+        session: &mut S,
+    ) -> Result<(u64, BTreeMap<CounterRow, i64>), LedgerError> {
         let statement = Statement::new(
             format!("SELECT {POSTING} FROM postings WHERE at < ?1 ORDER BY at LIMIT ?2"),
-            vec![encode::millis(self.before)?, Bind::Integer(limit)],
+            vec![encode::millis(self.before)?, Bind::Integer(self.left(0))],
         );
         let postings = session.rows(&statement, encode::posting).await?;
         let changes = changes(&postings.iter().collect::<Vec<_>>())?;
@@ -92,12 +112,7 @@ impl Prune {
             })
             .collect();
         session.delete(&schema::POSTINGS, &keys).await?;
-        let folded: Vec<Row<'_>> = changes
-            .iter()
-            .map(|(counter, amount)| counter.row(*amount, 0))
-            .collect();
-        session.insert_adding(&schema::COUNTERS, &folded).await?;
-        Ok(count(postings.len()))
+        Ok((count(postings.len()), changes))
     }
 
     async fn counters<S: Session>(&self, session: &mut S, limit: i64) -> Result<u64, LedgerError> {

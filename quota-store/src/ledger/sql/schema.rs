@@ -47,6 +47,14 @@ pub(super) static LABELS: Table = Table {
     sums: &[],
 };
 
+/// Rows are found and deleted by the record, which the key begins with.
+pub(super) static ROLLED_UP: Table = Table {
+    name: "rolled_up_attempts",
+    columns: &[("record", Id), ("attempt", Id)],
+    key: 1,
+    sums: &[],
+};
+
 pub(super) static POSTINGS: Table = Table {
     name: "postings",
     columns: &[

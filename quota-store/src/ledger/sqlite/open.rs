@@ -32,6 +32,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "directory",
         sql: include_str!("../migrations/0003_directory.sqlite.sql"),
     },
+    Migration {
+        version: 4,
+        name: "rolled up",
+        sql: include_str!("../migrations/0004_rolled_up.sqlite.sql"),
+    },
 ];
 
 /// How often the switch to a write-ahead log is tried while others are busy.

@@ -7,7 +7,7 @@ use rusqlite::{
 use uuid::Uuid;
 
 use super::LedgerError;
-use crate::ledger::sql::{Bind, Fields, Row, Session, Statement, Table, unreadable};
+use crate::ledger::sql::{Bind, Fields, Kind, Row, Session, Statement, Table, unreadable};
 
 /// One connection, maybe within a transaction. Nothing of it waits.
 pub(super) struct SqliteSession<'a>(pub(super) &'a mut Connection);
@@ -77,6 +77,34 @@ impl Session for SqliteSession<'_> {
         for key in keys {
             prepared.execute(params_from_iter(key))?;
         }
+        Ok(())
+    }
+
+    async fn rows_by_key<T: Send>(
+        &mut self,
+        sql: &str,
+        columns: &[(&'static str, Kind)],
+        keys: &[Row<'_>],
+        read: fn(&dyn Fields) -> Result<T, LedgerError>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let names: Vec<String> = (1..)
+            .zip(columns)
+            .map(|(place, (name, _)): (usize, _)| format!("?{place} AS {name}"))
+            .collect();
+        let sql = sql.replace("{keys}", &format!("(SELECT {})", names.join(", ")));
+        let mut prepared = self.0.prepare_cached(&sql)?;
+        let mut rows = Vec::new();
+        for key in keys {
+            let mut found = prepared.query(params_from_iter(key))?;
+            while let Some(row) = found.next()? {
+                rows.push(read(row)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn rewrite_alone(&mut self) -> Result<(), LedgerError> {
+        // There is one writing transaction at a time.
         Ok(())
     }
 

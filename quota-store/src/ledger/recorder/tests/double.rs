@@ -14,8 +14,8 @@ use crate::{
     ledger::{
         Appended, Attempt, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor,
         HoldersQuery, LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage,
-        LogQuery, Page, Posting, Pruned, Span, Statistics, StatisticsQuery, StreamPosition, Usage,
-        UsageQuery,
+        LogQuery, Page, Posting, Pruned, RollUp, RolledUp, Span, Statistics, StatisticsQuery,
+        StreamPosition, Usage, UsageQuery,
     },
 };
 
@@ -233,6 +233,10 @@ impl Ledger for Double {
     }
 
     fn prune(&self, _: UnixMillis, _: u32) -> BoxFuture<'_, Result<Pruned, LedgerError>> {
+        unasked()
+    }
+
+    fn roll_up<'a>(&'a self, _: &'a RollUp) -> BoxFuture<'a, Result<RolledUp, LedgerError>> {
         unasked()
     }
 
