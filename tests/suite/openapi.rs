@@ -1,6 +1,6 @@
 //! The APIs do what their description says, whatever is sent.
 //!
-//! Schemathesis (PyPI) makes requests from `GET /openapi.json`: right ones, and ones that are wrong
+//! Schemathesis makes requests from `GET /openapi.json`: right ones, and ones that are wrong
 //! in every way that the description rules out. It is installed at the first run, at the versions of
 //! `tests/schemathesis.txt`, into the folder that cargo gives tests.
 
