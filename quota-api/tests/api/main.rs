@@ -19,6 +19,8 @@ mod openapi;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod parameters;
 #[cfg(test)]
 mod records;

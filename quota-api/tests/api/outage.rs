@@ -1,9 +1,10 @@
 //! A store that can't be asked is no error of the server.
 
 use http::header;
+use quota_layer::QuotaIdentity;
 use serde_json::json;
 
-use crate::kit::{Kit, Seen, TOKEN, attempt, with_body};
+use crate::kit::{Kit, Seen, TOKEN, as_user, attempt, messages, with_body};
 
 #[track_caller]
 fn check(seen: &Seen, what: &str) {
@@ -14,6 +15,23 @@ fn check(seen: &Seen, what: &str) {
     for hidden in ["sqlite", "malformed", "not a database"] {
         assert!(!text.contains(hidden), "{what}: {text}");
     }
+}
+
+#[tokio::test]
+async fn users_see_how_they_stand_without_the_ledger() {
+    let kit = Kit::new().await;
+    kit.record(
+        (0..100)
+            .map(|number| attempt(None, "alice", number))
+            .collect(),
+    )
+    .await;
+    assert_eq!(messages(&kit).await["limit"], 5);
+    kit.break_ledger();
+    assert_eq!(messages(&kit).await["limit"], 5);
+    kit.get("/quota/plans").await.assert_ok();
+    let usage = as_user("GET", "/quota/usage", QuotaIdentity::new("alice"));
+    check(&kit.send(usage).await, "usage");
 }
 
 #[tokio::test]

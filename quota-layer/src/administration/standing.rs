@@ -34,7 +34,12 @@ impl Administration {
         let responses = &position.config().responses;
         let hides_tenant = identity.is_some() && headers::is_hidden(responses, Scope::Tenant);
         let shows = |scope| scope == Scope::User || !hides_tenant;
-        self.standing(&subject, &position, shows).await
+        let mut standing = self.standing(&position, shows).await?;
+        // Users are not told when they were there; so they can do without the ledger.
+        if identity.is_none() {
+            standing.last_seen_at = self.last_seen(&subject).await?;
+        }
+        Ok(standing)
     }
 
     /// How a tenant as a whole stands.
@@ -50,7 +55,9 @@ impl Administration {
     pub(super) async fn standing_of(&self, subject: &Subject) -> Result<Standing, AdminError> {
         let position = self.position(subject, None).await;
         let shows = |scope| scope == position.scope || scope == Scope::Tenant;
-        self.standing(subject, &position, shows).await
+        let mut standing = self.standing(&position, shows).await?;
+        standing.last_seen_at = self.last_seen(subject).await?;
+        Ok(standing)
     }
 
     /// Where a subject stands now; the last that is known, where the database does not answer.
@@ -65,7 +72,6 @@ impl Administration {
 
     async fn standing(
         &self,
-        subject: &Subject,
         position: &Position,
         shows: impl Fn(Scope) -> bool,
     ) -> Result<Standing, AdminError> {
@@ -85,7 +91,7 @@ impl Administration {
             plan: plan_standing(position),
             overrides: position.holding.terms(position.scope).overrides.clone(),
             quotas: standings.collect(),
-            last_seen_at: self.last_seen(subject).await?,
+            last_seen_at: None,
         })
     }
 

@@ -110,7 +110,7 @@ pub struct Standing {
     pub overrides: Vec<Override>,
     /// By quota, in the order of the file, those of the tenant after those of the user.
     pub quotas: Vec<QuotaStanding>,
-    /// The last attempt; `None` where there was none.
+    /// The last attempt, for administrators; `None` where there was none.
     pub last_seen_at: Option<UnixMillis>,
 }
 
