@@ -51,12 +51,24 @@ pub(crate) struct App {
     lines: Receiver<String>,
     seen: Vec<String>,
     pub(crate) base: String,
+    _ledger: Option<TempDir>,
 }
 
 impl App {
     /// Starts it on a port of its own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::run(command(&[&["--listen", "127.0.0.1:0"], arguments].concat()))
+    }
+
+    /// Starts the demo, with a ledger that nobody else has.
+    pub(crate) fn demo() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = format!("sqlite:{}", folder.path().join("quota.db").display());
+        let mut command = command(&["--listen", "127.0.0.1:0"]);
+        command.env("QUOTA__LEDGER__URL", ledger);
+        let mut app = Self::run(command);
+        app._ledger = Some(folder);
+        app
     }
 
     pub(crate) fn run(mut command: Command) -> Self {
@@ -69,6 +81,7 @@ impl App {
             lines,
             seen: Vec::new(),
             base: String::new(),
+            _ledger: None,
         };
         let line = app.line_with("listening on ");
         line["listening on ".len()..].clone_into(&mut app.base);

@@ -6,7 +6,7 @@ use crate::app::{App, command, curl, demo_secret, header, run, shell, status};
 
 /// The answers to the three printed lines, each pasted into a shell.
 fn pasted() -> [String; 3] {
-    let mut app = App::start(&[]);
+    let mut app = App::demo();
     app.line_with("token --user bob");
     let output = app.output();
     let lines: Vec<&str> = output
@@ -70,7 +70,7 @@ fn the_printed_lines_show_a_count_a_free_failure_and_a_refusal() {
 
 #[test]
 fn the_secret_is_for_its_owner_only() {
-    drop(App::start(&[]));
+    drop(App::demo());
     let mode = fs::metadata(demo_secret()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -90,7 +90,7 @@ fn a_demo_listens_on_loopback_only() {
 
 #[test]
 fn a_demo_answers_this_machine_only() {
-    let app = App::start(&[]);
+    let app = App::demo();
     let base = &app.base;
     assert_eq!(status(&curl(&format!("{base}/health"))), 200);
     for header_line in [
@@ -109,7 +109,7 @@ fn a_demo_answers_this_machine_only() {
 
 #[test]
 fn failures_of_every_kind_are_free() {
-    let app = App::start(&[]);
+    let app = App::demo();
     let (code, token, errors) = run(&mut command(&["token", "--user", "carol"]));
     assert_eq!(code, 0, "{errors}");
     let token = token.trim_end();
@@ -157,7 +157,7 @@ fn failures_of_every_kind_are_free() {
 
 #[test]
 fn operators_see_health_and_metrics_without_a_token() {
-    let app = App::start(&[]);
+    let app = App::demo();
     let (_, token, _) = run(&mut command(&["token", "--user", "dora"]));
     app.get("/demo/status/200", token.trim_end());
     let health = curl(&format!("{}/health", app.base));

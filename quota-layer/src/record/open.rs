@@ -26,6 +26,13 @@ impl Books {
     }
 }
 
+/// How often a file that another process uses is tried again, and how long after: a process that
+/// ends takes a moment, and the next one may be started already.
+#[cfg(feature = "sqlite")]
+const CLAIMS: u32 = 20;
+#[cfg(feature = "sqlite")]
+const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Whether other processes may use the file of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
@@ -73,8 +80,33 @@ async fn sqlite(
             Claimed::Exclusively => Claim::Exclusive,
         },
     };
-    let ledger = SqliteLedger::open(options).await.map_err(refused)?;
+    let ledger = open_when_free(options).await.map_err(refused)?;
     Ok(Books::of(Arc::new(ledger)))
+}
+
+/// Opens the file, and waits a moment for the process before this one to let it go.
+#[cfg(feature = "sqlite")]
+async fn open_when_free(
+    options: quota_store::ledger::SqliteOptions,
+) -> Result<quota_store::ledger::SqliteLedger, quota_store::ledger::LedgerStartError> {
+    use quota_store::ledger::{LedgerStartError, SqliteLedger};
+
+    for attempt in 0..CLAIMS {
+        match SqliteLedger::open(options.clone()).await {
+            Err(LedgerStartError::Claimed { path }) => {
+                if attempt == 0 {
+                    tracing::info!(
+                        target: "quota::ledger",
+                        path = %path.display(),
+                        "another process uses the ledger; this one waits a moment for it to end"
+                    );
+                }
+                tokio::time::sleep(CLAIM_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+    SqliteLedger::open(options).await
 }
 
 #[cfg(not(feature = "sqlite"))]
