@@ -69,6 +69,7 @@ fn script(steps: &[Step], folder: &Path, app: &App) -> String {
             writeln!(
                 script,
                 "kill -9 {pid}\n\
+                 while curl -s -o /dev/null $BASE/health; do sleep 0.1; done\n\
                  {program} --demo --config {folder}/quota.toml --listen {address} >/dev/null 2>&1 &\n\
                  APP=$!; trap 'kill $APP' EXIT\n\
                  curl -s -o /dev/null --retry 50 --retry-all-errors --retry-delay 1 $BASE/health"

@@ -65,7 +65,7 @@ async fn sqlite(
     path: std::path::PathBuf,
     claimed: Claimed,
 ) -> Result<Books, StartError> {
-    use quota_store::ledger::{Claim, Durability, SqliteLedger, SqliteOptions};
+    use quota_store::ledger::{Claim, Durability, SqliteOptions};
 
     use crate::config::LedgerDurability;
 
