@@ -66,12 +66,14 @@ impl App {
         let ledger = format!("sqlite:{}", folder.path().join("quota.db").display());
         let mut command = command(&["--listen", "127.0.0.1:0"]);
         command.env("QUOTA__LEDGER__URL", ledger);
-        let mut app = Self::run(command);
-        app._ledger = Some(folder);
-        app
+        Self::run_with(command, Some(folder))
     }
 
-    pub(crate) fn run(mut command: Command) -> Self {
+    pub(crate) fn run(command: Command) -> Self {
+        Self::run_with(command, None)
+    }
+
+    fn run_with(mut command: Command, ledger: Option<TempDir>) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = mpsc::channel();
         collect(child.stdout.take().unwrap(), sender.clone());
@@ -81,7 +83,7 @@ impl App {
             lines,
             seen: Vec::new(),
             base: String::new(),
-            _ledger: None,
+            _ledger: ledger,
         };
         let line = app.line_with("listening on ");
         line["listening on ".len()..].clone_into(&mut app.base);
