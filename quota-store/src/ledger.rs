@@ -45,7 +45,7 @@ pub use self::{
         HoldersOrder, HoldersQuery, LastSeen, LedgerHealth, LogCursor, LogPage, LogQuery, Page,
         Part, Pruned, Sizes, Span, Statistics, StatisticsQuery, Usage, UsageQuery,
     },
-    recorder::{Backlog, Denials, Recorder, RecorderOptions, Recording},
+    recorder::{Backlog, Denials, Gauges, Recorder, RecorderOptions, Recording},
 };
 
 /// Keeps what was charged, for good.
