@@ -8,7 +8,9 @@ use std::{
 
 use quota_store::{
     Clock, DynCounterStore, GuardOptions, GuardedStore, MemoryCounterStore, MemoryOptions,
-    Reservation, SystemClock, directory::Directory, ledger::Ledger,
+    Reservation, SystemClock,
+    directory::Directory,
+    ledger::{Gauges, Ledger},
 };
 
 #[cfg(feature = "jwt")]
@@ -266,7 +268,12 @@ async fn lay(
         local_share: config.store.local_share,
     };
     let records = books.map(|books| {
-        let records = Records::start(books, config.ledger.clone(), config.store.timeout);
+        let gauges = if store.writes_ledger() {
+            Gauges::Store
+        } else {
+            Gauges::Recorder
+        };
+        let records = Records::start(books, config.ledger.clone(), config.store.timeout, gauges);
         let records = Arc::new(records);
         records.hear_of_expired(hears_of_expired);
         records

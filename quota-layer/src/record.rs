@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use quota_store::{
     Amounts, Commit, GuardedStore, Reservation, Settled, StoreError,
     ledger::{
-        Attempt, Backlog, Denials, Entry, Outcome, Posting, PostingKind, Recorder, RecorderOptions,
-        Recording,
+        Attempt, Backlog, Denials, Entry, Gauges, Outcome, Posting, PostingKind, Recorder,
+        RecorderOptions, Recording,
     },
 };
 
@@ -64,7 +64,12 @@ pub(crate) async fn commit(
 
 impl Records {
     /// Starts the way to the ledger on the present tokio runtime.
-    pub(crate) fn start(books: Books, config: LedgerConfig, patience: Duration) -> Self {
+    pub(crate) fn start(
+        books: Books,
+        config: LedgerConfig,
+        patience: Duration,
+        gauges: Gauges,
+    ) -> Self {
         let options = RecorderOptions {
             backlog: config.backlog,
             denials: match config.denials {
@@ -72,6 +77,7 @@ impl Records {
                 DenialRecords::Each => Denials::Each,
                 DenialRecords::Off => Denials::Off,
             },
+            gauges,
             ..RecorderOptions::default()
         };
         Self {

@@ -146,9 +146,15 @@ impl Shared {
 
     /// What was charged and is not in the ledger yet.
     pub(crate) fn backlog(&self) -> Backlog {
-        match &self.records {
-            Some(records) if !self.store.writes_ledger() => records.backlog(),
-            _ => self.store.backlog(),
+        let in_store = self.store.backlog();
+        let Some(records) = &self.records else {
+            return in_store;
+        };
+        // What no store knows any more is written by this process, whoever writes the rest.
+        let here = records.backlog();
+        Backlog {
+            records: in_store.records.saturating_add(here.records),
+            oldest: in_store.oldest.max(here.oldest),
         }
     }
 }

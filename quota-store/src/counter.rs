@@ -15,10 +15,11 @@ use crate::{
 pub struct Loss {
     /// When it was noticed, by the store's time.
     pub at: UnixMillis,
-    /// How many of the 256 partitions were lost.
+    /// How many of the 256 partitions were lost, whichever process brings them back.
     pub partitions: usize,
     /// How many records at most this process knows of that are in no ledger: what waited when it
-    /// last looked, and what it charged since. So many charges may have been forgotten.
+    /// last looked, and what it charged since. With what the other processes tell of the same loss,
+    /// so many charges may have been forgotten.
     pub records_at_most: u64,
 }
 

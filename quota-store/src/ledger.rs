@@ -46,7 +46,7 @@ pub use self::{
         Part, Pruned, RollUp, RolledUp, Sizes, Span, Statistics, StatisticsQuery, Usage,
         UsageQuery,
     },
-    recorder::{Backlog, Denials, Recorder, RecorderOptions, Recording},
+    recorder::{Backlog, Denials, Gauges, Recorder, RecorderOptions, Recording},
 };
 
 /// Keeps what was charged, for good.

@@ -26,6 +26,8 @@ mod administration;
 #[cfg(test)]
 mod authentication;
 #[cfg(test)]
+mod clusters;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod exactness;

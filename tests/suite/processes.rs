@@ -32,8 +32,8 @@ struct Cluster {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) process: Process,
-    base: String,
-    client: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Cluster {
@@ -96,6 +96,11 @@ impl Node {
     /// Starts a process that serves with this configuration: this program again, as the test
     /// `serves_when_it_is_told_to`.
     pub(crate) fn launch(config: &Path) -> Process {
+        Process::run(&Self::command(config))
+    }
+
+    /// What starts such a process.
+    pub(crate) fn command(config: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args([
@@ -104,12 +109,16 @@ impl Node {
                 "--nocapture",
             ])
             .env(SERVE, config);
-        Process::run(&command)
+        command
     }
 
     /// The same, once it serves.
     pub(crate) async fn start(config: &Path) -> Self {
-        let process = Self::launch(config);
+        Self::of(Self::launch(config)).await
+    }
+
+    /// A process that was launched, once it serves.
+    pub(crate) async fn of(process: Process) -> Self {
         let line = process.line_with("listening on ").await;
         let base = line.split("listening on ").nth(1).unwrap().to_owned();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -155,6 +164,12 @@ impl Node {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serves_when_it_is_told_to() {
     if let Some(config) = std::env::var_os(SERVE) {
+        // What goes wrong is in the output of the process.
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
         let arguments = ServeArguments {
             config: Some(config.into()),
             listen: ([127, 0, 0, 1], 0).into(),

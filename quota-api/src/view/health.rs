@@ -1,8 +1,11 @@
 //! How the whole does.
 
 use quota_layer::administration::{Health, HealthStatus};
+use quota_store::Loss;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::input::rfc3339;
 
 /// How the whole does.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,6 +32,32 @@ pub(crate) struct StoreView {
     error: Option<String>,
     /// `closed`, `half_open` or `open`.
     breaker: &'static str,
+    /// The last time that this process found data of the store lost; null for never. For an hour the
+    /// whole is `degraded`.
+    last_loss: Option<LossView>,
+}
+
+/// What was lost, and brought back from the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Loss)]
+pub(crate) struct LossView {
+    /// When it was noticed.
+    #[schema(format = DateTime)]
+    at: Option<String>,
+    /// How many of the 256 partitions were lost.
+    partitions: usize,
+    /// How many charges at most this process knows of that may be in no ledger, and were forgotten.
+    records_at_most: u64,
+}
+
+impl From<Loss> for LossView {
+    fn from(loss: Loss) -> Self {
+        Self {
+            at: rfc3339(loss.at),
+            partitions: loss.partitions,
+            records_at_most: loss.records_at_most,
+        }
+    }
 }
 
 /// How the ledger does.
@@ -76,6 +105,7 @@ impl From<Health> for HealthView {
                 status: if health.store.is_ok() { "ok" } else { "down" },
                 error: health.store.err(),
                 breaker: health.breaker,
+                last_loss: health.last_loss.map(LossView::from),
             },
             ledger: health.ledger.map(|ledger| {
                 let found = ledger.as_ref().ok();

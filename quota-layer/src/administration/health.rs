@@ -1,8 +1,13 @@
 //! How the whole does.
 
+use std::time::Duration;
+
 use quota_store::BreakerState;
 
 use super::{Administration, Health, HealthStatus};
+
+/// How long a loss is something that people should look at.
+const RECENT: Duration = Duration::from_hours(1);
 
 impl Administration {
     /// How the whole does.
@@ -18,9 +23,13 @@ impl Administration {
         let waiting = shared.backlog();
         let reload_error = shared.reload_error();
         let runtime = shared.runtime.load();
+        let last_loss = shared.store.last_loss();
+        let has_lost =
+            last_loss.is_some_and(|loss| shared.store.now() < loss.at.saturating_add(RECENT));
         let is_whole = matches!(ledger, None | Some(Ok(_)))
             && breaker == BreakerState::Closed
-            && reload_error.is_none();
+            && reload_error.is_none()
+            && !has_lost;
         Health {
             status: match (&store, is_whole) {
                 (Err(_), _) => HealthStatus::Down,
@@ -29,6 +38,7 @@ impl Administration {
             },
             store,
             breaker: breaker.as_str(),
+            last_loss,
             ledger,
             backlog: waiting.records,
             lag: waiting.oldest,

@@ -325,6 +325,8 @@ pub struct Health {
     pub store: Result<(), String>,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,
+    /// The last time that the store was found to have lost data, since this process began.
+    pub last_loss: Option<quota_store::Loss>,
     /// The ledger, `None` where there is none.
     pub ledger: Option<Result<quota_store::ledger::LedgerHealth, String>>,
     /// Records of what was charged that the ledger does not have yet.

@@ -40,6 +40,8 @@ pub struct RecorderOptions {
     pub batch: usize,
     /// Which denials are written.
     pub denials: Denials,
+    /// Who shows how far the ledger is behind.
+    pub gauges: Gauges,
 }
 
 impl Default for RecorderOptions {
@@ -48,8 +50,20 @@ impl Default for RecorderOptions {
             backlog: 1_000_000,
             batch: 2_000,
             denials: Denials::default(),
+            gauges: Gauges::default(),
         }
     }
+}
+
+/// Who sets `quota_ledger_backlog` and `quota_ledger_lag_seconds`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gauges {
+    /// The recorder.
+    #[default]
+    Recorder,
+    /// The counter store, which brings what it charges to the ledger by itself: two would
+    /// overwrite each other.
+    Store,
 }
 
 /// Which denials are written: attempts that are `denied`, `unavailable`, `shadow_denied` or
@@ -125,6 +139,7 @@ impl Recorder {
             standing: Arc::clone(&recorder.standing),
             sampler: Arc::clone(&recorder.sampler),
             batch: options.batch.max(1),
+            gauges: options.gauges,
         };
         tokio::spawn(writer.run());
         recorder

@@ -109,7 +109,8 @@ async fn what_is_lost_is_no_more_than_what_is_told() {
     faulty.work();
     until(async || store.last_loss().is_some()).await;
     let told = store.last_loss().unwrap().records_at_most;
-    assert!((7..=8).contains(&told), "{told}");
+    // The first may be counted twice where it is looked for while it is made.
+    assert!((7..=9).contains(&told), "{told}");
     until(async || store.read(&alice, &[of_user()]).await.is_ok()).await;
     drained(&server).await;
     // What was on its way through this process is in the ledger all the same.
@@ -181,6 +182,25 @@ async fn two_processes_rebuild_once_and_both_go_on() {
         assert_eq!(there, format!("{:016x}", expected.0));
     }
     assert!(stores.iter().any(|store| store.last_loss().is_some()));
+}
+
+/// What this process charged last is lost too, whoever else brings the counters back.
+#[tokio::test]
+async fn what_another_process_repaired_is_told_too() {
+    let recording = Recording::start().await;
+    let kit = &recording.kit;
+    let alice = user("alice");
+    assert!(charge(&kit.store, &alice).await);
+    recording.drained().await;
+    assert_eq!(kit.store.last_loss(), None);
+    kit.server
+        .run::<String>("SET quota:{2b}:e 00000000000000aa")
+        .await;
+    let repaired = vec![(0x2b, quota_store::Epoch(0xaa))];
+    recording.ledger.set_epochs(repaired).await.unwrap();
+    until(async || charge(&kit.store, &alice).await).await;
+    let loss = kit.store.last_loss().expect("it is told");
+    assert_eq!(loss.partitions, 1);
 }
 
 #[tokio::test]

@@ -32,6 +32,9 @@ pub(super) struct Outbox {
 struct Standing {
     records: usize,
     oldest: Option<Instant>,
+    /// What could have been lost before the last look, which may have been the first one after a
+    /// loss that nobody has found yet.
+    before: u64,
     /// What may be lost, since a stream was found missing.
     at_stake: Option<u64>,
     loss: Option<Loss>,
@@ -40,6 +43,11 @@ struct Standing {
 impl Standing {
     fn records(&self) -> u64 {
         u64::try_from(self.records).unwrap_or(u64::MAX)
+    }
+
+    /// What may be lost, with what was charged since the last look.
+    fn at_stake(&self, charged: u64) -> u64 {
+        self.records().saturating_add(charged).max(self.before)
     }
 }
 
@@ -91,6 +99,7 @@ impl Outbox {
         let oldest = (records > 0).then(|| now.checked_sub(age).unwrap_or(now));
         self.charged.fetch_sub(charged, Ordering::Relaxed);
         let mut standing = self.standing();
+        standing.before = standing.records().saturating_add(charged);
         (standing.records, standing.oldest) = (records, oldest);
         drop(standing);
         let records = u32::try_from(records).unwrap_or(u32::MAX);
@@ -112,7 +121,7 @@ impl Outbox {
     /// A stream is missing: what was in it may be lost.
     pub(super) fn suspect(&self) {
         let mut standing = self.standing();
-        let at_stake = standing.records().saturating_add(self.charged());
+        let at_stake = standing.at_stake(self.charged());
         standing.at_stake.get_or_insert(at_stake);
         drop(standing);
         self.alarm.notify_one();
@@ -126,7 +135,7 @@ impl Outbox {
     /// The data of so many partitions was found lost.
     pub(super) fn lose(&self, at: UnixMillis, partitions: usize) -> Loss {
         let mut standing = self.standing();
-        let at_stake = standing.records().saturating_add(self.charged());
+        let at_stake = standing.at_stake(self.charged());
         let loss = Loss {
             at,
             partitions,

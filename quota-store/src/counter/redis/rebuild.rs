@@ -162,9 +162,15 @@ impl Keeper {
         let view = self.view().await?;
         let mut damaged = Vec::new();
         let mut adopted = Vec::new();
+        let mut repaired = 0;
         for (partition, pair) in (0..=u8::MAX).zip(view.present.iter().zip(&view.expected)) {
             match pair {
                 (Some(present), Some(expected)) if present == expected => {
+                    let known = self.outbox.expected(partition);
+                    // Another process brought it back; what this one charged last is lost too.
+                    if known != Epoch(0) && known != *present {
+                        repaired += 1;
+                    }
                     self.outbox.expect(partition, *present);
                 }
                 // The ledger is new to these counters.
@@ -183,7 +189,7 @@ impl Keeper {
                 self.outbox.expect(partition, epoch);
             }
         }
-        let lost = damaged.iter().filter(|damage| damage.is_loss).count();
+        let lost = repaired + damaged.iter().filter(|damage| damage.is_loss).count();
         if lost > 0 && !*is_told {
             self.tell(view.now, lost);
             *is_told = true;

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    Gauges,
     lot::{Item, Lot},
     monotonic_now,
     sampler::Sampler,
@@ -42,6 +43,7 @@ pub(super) struct Writer {
     pub(super) standing: Arc<Standing>,
     pub(super) sampler: Arc<Sampler>,
     pub(super) batch: usize,
+    pub(super) gauges: Gauges,
 }
 
 impl Writer {
@@ -145,6 +147,13 @@ impl Writer {
                     lot.refused(error);
                 }
             }
+            self.publish();
+        }
+    }
+
+    /// Shows in the metrics what waits, unless somebody else does.
+    fn publish(&self) {
+        if self.gauges == Gauges::Recorder {
             self.standing.publish(monotonic_now());
         }
     }
@@ -198,7 +207,7 @@ impl Writer {
     async fn showing<T>(&self, waited_for: impl Future<Output = T>) -> T {
         let mut waited_for = std::pin::pin!(waited_for);
         loop {
-            self.standing.publish(monotonic_now());
+            self.publish();
             tokio::select! {
                 biased;
                 answer = &mut waited_for => return answer,

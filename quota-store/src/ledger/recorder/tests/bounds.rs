@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
 use super::{
-    super::{Backlog, NOTES, RecorderOptions},
+    super::{Backlog, Gauges, NOTES, RecorderOptions},
     Double, assert_each_once, attempt, charge, start,
 };
 use crate::ledger::Outcome;
@@ -74,6 +74,25 @@ async fn the_backlog_turns_full_and_empty_again() {
     assert_each_once(&double.state().attempts, 0..4);
     let kept = recorder.record_unless_full(attempt(4, Outcome::Committed), None);
     kept.expect("there is room").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_store_that_shows_the_backlog_the_recorder_shows_none() {
+    let counts = DebuggingRecorder::new();
+    let snapshotter = counts.snapshotter();
+    let _counts = metrics::set_default_local_recorder(&counts);
+    let double = Double::new();
+    let options = RecorderOptions {
+        gauges: Gauges::Store,
+        ..RecorderOptions::default()
+    };
+    let recorder = start(&double, &options);
+    recorder.note(attempt(0, Outcome::Denied));
+    charge(&recorder, 1).await.unwrap();
+    recorder.drain().await;
+    assert_each_once(&double.state().attempts, 0..2);
+    let shown = snapshotter.snapshot().into_vec();
+    assert!(shown.is_empty(), "{shown:?}");
 }
 
 #[tokio::test(start_paused = true)]
