@@ -33,6 +33,11 @@ pub use self::words::{
     Expires, Health, HealthStatus, PlanChange, PlanStanding, PlanView, PutPlan, QuotaStanding,
     Settings, Standing, UserRow, UsersQuery, UsersSort, Whom,
 };
+pub(crate) use self::{
+    change::{append, derived},
+    counters::admin_posting,
+    position::requester_of,
+};
 
 /// Sees and changes plans, limits and counters.
 ///

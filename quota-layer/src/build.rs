@@ -30,6 +30,7 @@ use crate::{
     record::{self, Books, Claimed, Records},
     reload::Reloader,
     runtime::{CurrentRuntime, Runtime},
+    seeding::Seeder,
     settler::Settler,
     shared::Shared,
 };
@@ -194,6 +195,7 @@ impl Builder {
             store,
             settler,
             assignments: assignments(self.directory, stored.as_ref()),
+            seeder: stored.clone().map(Seeder::new),
             plans: stored.map(PlansKeeper::new),
             records,
             metrics,
@@ -227,6 +229,7 @@ async fn start_tasks(shared: &Arc<Shared>, clock: &Arc<dyn Clock>) {
     if shared.plans.is_some() {
         // Where the database does not answer, this is tried again while the layer runs.
         shared.refresh_plans().await;
+        shared.register_windows(&shared.runtime.load_full()).await;
         tokio::spawn(plans::watch(Arc::downgrade(shared)));
     }
 }

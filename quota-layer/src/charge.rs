@@ -13,7 +13,7 @@ use quota_store::{
 };
 
 pub(crate) use self::{
-    table::TableMaker,
+    table::{TableMaker, all_quotas},
     windows::{OpenWindow, Windows},
 };
 

@@ -73,7 +73,10 @@ impl QuotaLayer {
         reason = "directories in a database are read again here"
     )]
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        self.reloader.reload(&self.shared)
+        self.reloader.reload(&self.shared)?;
+        let runtime = self.shared.runtime.load_full();
+        self.shared.register_windows(&runtime).await;
+        Ok(())
     }
 
     /// Waits until everything that is being settled is settled, and then until the ledger has it

@@ -171,6 +171,7 @@ mod reload;
 mod request;
 mod route;
 mod runtime;
+mod seeding;
 mod service;
 mod settle;
 mod settler;

@@ -216,6 +216,11 @@ pub(crate) fn directory_failed() {
     counter!("quota_directory_failures_total").increment(1);
 }
 
+/// A counter that went on without what the ledger says was used in its window.
+pub(crate) fn seeding_failed() {
+    counter!("quota_seeding_failures_total").increment(1);
+}
+
 /// A reload that kept the old configuration.
 pub(crate) fn reload_failed() {
     counter!("quota_config_reload_failures_total").increment(1);

@@ -19,7 +19,7 @@ mod holding;
 mod keeper;
 
 pub(crate) use self::{
-    cached::CachedDirectory,
+    cached::{CachedDirectory, LOAD_TIMEOUT, PAUSE, answer_of},
     holding::{Holding, billing_anchor},
     keeper::{PlansKeeper, watch},
 };
@@ -152,6 +152,8 @@ pub(crate) struct Resolved {
     pub(crate) source: PlanSource,
     /// `None` where there is no tenant.
     pub(crate) tenant: Option<PlanIndex>,
+    /// Where the tenant's plan comes from.
+    pub(crate) tenant_source: PlanSource,
     pub(crate) user_generation: KnownGeneration,
     pub(crate) tenant_generation: KnownGeneration,
     /// What the plans of the database are known to be.
@@ -181,6 +183,7 @@ pub(crate) fn resolve(
         user,
         source,
         tenant,
+        tenant_source: tenant_source(config, holding),
         user_generation: looked.user_generation,
         tenant_generation: looked.tenant_generation,
         plans_generation: KnownGeneration::Untracked,
@@ -197,6 +200,7 @@ pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Lo
         user: default_plan(config),
         source: PlanSource::Default,
         tenant: tenant.map(|_| tenant_plan(config, holding)),
+        tenant_source: tenant_source(config, holding),
         user_generation: looked.user_generation,
         tenant_generation: looked.tenant_generation,
         plans_generation: KnownGeneration::Untracked,
@@ -205,6 +209,28 @@ pub(crate) fn resolve_default(config: &Config, requester: &Requester, looked: Lo
 }
 
 impl Resolved {
+    /// What everybody has under a plan who was given nothing else.
+    pub(crate) const fn plain(user: PlanIndex, tenant: Option<PlanIndex>) -> Self {
+        Self {
+            user,
+            source: PlanSource::Default,
+            tenant,
+            tenant_source: PlanSource::Default,
+            user_generation: KnownGeneration::Untracked,
+            tenant_generation: KnownGeneration::Untracked,
+            plans_generation: KnownGeneration::Untracked,
+            own: None,
+        }
+    }
+
+    /// Where the plan of one scope comes from.
+    pub(crate) const fn source_of(&self, scope: Scope) -> PlanSource {
+        match scope {
+            Scope::User => self.source,
+            Scope::Tenant => self.tenant_source,
+        }
+    }
+
     /// The user's plan, as the ledger tells it.
     pub(crate) fn at_the_time(&self, config: &Config) -> PlanAtTheTime {
         PlanAtTheTime {
@@ -315,6 +341,14 @@ pub(crate) fn tenant_plan(config: &Config, holding: &Holding) -> PlanIndex {
     assigned
         .and_then(|name| find(config, name.as_str()))
         .unwrap_or_else(|| default_plan(config))
+}
+
+fn tenant_source(config: &Config, holding: &Holding) -> PlanSource {
+    let assigned = holding.tenant.plan();
+    match assigned.and_then(|name| find(config, name.as_str())) {
+        Some(_) => PlanSource::Assignment,
+        None => PlanSource::Default,
+    }
 }
 
 fn default_plan(config: &Config) -> PlanIndex {

@@ -17,6 +17,7 @@ use crate::{
     identify::Identifier,
     metrics::{self, UnmatchedMetric},
     route::{Found, RouteTable, Target},
+    seeding::InForce,
 };
 
 /// How many routes without a rule are named in the log, each once.
@@ -32,6 +33,8 @@ pub(crate) struct Runtime {
     /// The plans that the database keeps; `None` as long as they were not read.
     pub(crate) stored: Option<Arc<StoredPlans>>,
     pub(crate) charges: Charges,
+    /// Since when its windows are.
+    pub(crate) in_force: InForce,
     pub(crate) identifier: Arc<Identifier>,
     routes: RouteTable,
     /// Also of the runtimes that differ from this one in plans of the database alone.
@@ -117,6 +120,7 @@ impl Runtime {
         metrics::config_info(config.revision());
         Self {
             charges: Charges::new(&config),
+            in_force: InForce::default(),
             routes,
             identifier,
             config,

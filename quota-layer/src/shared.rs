@@ -15,6 +15,7 @@ use crate::{
     plans::{Assignments, PlansKeeper},
     record::{self, Committed, Records},
     runtime::{CurrentRuntime, RequestRuntime, Runtime},
+    seeding::Seeder,
     settler::Settler,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) assignments: Assignments,
     /// What keeps plans; `None` where no database does.
     pub(crate) plans: Option<PlansKeeper>,
+    /// Lets counters that come into being begin with the ledger; `None` without one.
+    pub(crate) seeder: Option<Seeder>,
     /// `None` without a ledger.
     pub(crate) records: Option<Arc<Records>>,
     pub(crate) metrics: Arc<LayerMetrics>,
@@ -58,6 +61,7 @@ impl Shared {
     }
 
     fn put_in_force(&self, runtime: Runtime) {
+        runtime.in_force.begin(self.store.now());
         let runtime = Arc::new(runtime);
         let before = self.runtime.swap(Arc::clone(&runtime));
         if before.config.revision() != runtime.config.revision() {

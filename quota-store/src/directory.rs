@@ -5,7 +5,8 @@
 use futures_util::future::BoxFuture;
 
 use crate::{
-    Bound, Generation, PlanName, QuotaName, Requester, Subject, TenantId, UnixMillis, Window,
+    Bound, Generation, PlanName, QuotaName, Requester, Scope, Subject, TenantId, UnixMillis,
+    Window,
     ledger::{Audit, LedgerError, Page},
 };
 
@@ -61,6 +62,18 @@ pub trait Directory: Send + Sync + 'static {
         &'a self,
         change: &'a PlansChange,
     ) -> BoxFuture<'a, Result<Replaced, LedgerError>>;
+
+    /// Says in which windows plans limit quotas from now on, and answers since when each of them is
+    /// in force, in the order asked for.
+    ///
+    /// A window that is new to its plan is in force since `now`, and the windows of a plan that was
+    /// not known have always been. Those that are not named any more are forgotten. Of several that
+    /// say the same at once all are answered the same.
+    fn put_in_force(
+        &self,
+        windows: Vec<WindowInForce>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, LedgerError>>;
 
     /// Begins what comes with an `Idempotency-Key`, unless it began before. Of several at once one
     /// is answered [`Begun::New`].
@@ -248,6 +261,21 @@ pub enum PlansEdit {
     Remove(PlanName),
     /// Names the default plan; `None` for that of the file.
     Default(Option<PlanName>),
+}
+
+/// That a plan limits a quota in a window.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowInForce {
+    /// The plan; `None` for whatever the default plan is.
+    pub plan: Option<PlanName>,
+    /// Whether it limits users or tenants.
+    pub scope: Scope,
+    /// The quota.
+    pub quota: QuotaName,
+    /// The window.
+    pub window: Window,
+    /// What the window follows: the plan's time zone, and where its periods begin.
+    pub calendar: String,
 }
 
 /// What an administrator's `Idempotency-Key` is used for.

@@ -119,6 +119,13 @@ pub trait Ledger: Send + Sync + 'static {
         counter: &'a CounterKey,
     ) -> BoxFuture<'a, Result<Amount, LedgerError>>;
 
+    /// Whether a change of counters is there. One that was pruned is not.
+    fn is_posted(
+        &self,
+        id: ReservationId,
+        kind: PostingKind,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>>;
+
     /// A page of the usage log.
     fn log<'a>(&'a self, query: &'a LogQuery) -> BoxFuture<'a, Result<LogPage, LedgerError>>;
 

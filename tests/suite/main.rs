@@ -66,6 +66,8 @@ mod reload;
 #[cfg(test)]
 mod secure_redis;
 #[cfg(test)]
+mod seeding;
+#[cfg(test)]
 mod settling;
 #[cfg(test)]
 mod spine;

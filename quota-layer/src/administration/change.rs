@@ -31,7 +31,7 @@ const PAUSES: [Duration; 4] = [
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// An id that follows from another one, so that what is done again has it again.
-pub(super) fn derived(id: Uuid, label: &str) -> Uuid {
+pub(crate) fn derived(id: Uuid, label: &str) -> Uuid {
     let digest = Sha256::new()
         .chain_update(id.as_bytes())
         .chain_update(label)
@@ -148,20 +148,27 @@ impl Administration {
         let Some(ledger) = self.shared.ledger() else {
             return Ok(());
         };
-        let batch = Arc::new(batch);
-        let Err(error) = append_once(&**ledger, &batch).await else {
-            return Ok(());
-        };
-        if !error.is_worth_repeating() {
-            return Err(AdminError::Ledger(error));
-        }
-        tokio::time::sleep(PAUSES[0]).await;
-        let Err(error) = append_once(&**ledger, &batch).await else {
-            return Ok(());
-        };
-        tokio::spawn(append_until_taken(Arc::clone(ledger), batch));
-        Err(AdminError::Ledger(error))
+        let appended = append(Arc::clone(ledger), batch).await;
+        appended.map_err(AdminError::Ledger)
     }
+}
+
+/// Puts records into a ledger. Where it does not take them in time the answer is an error, and they
+/// go on by themselves.
+pub(crate) async fn append(ledger: Arc<dyn Ledger>, batch: Batch) -> Result<(), LedgerError> {
+    let batch = Arc::new(batch);
+    let Err(error) = append_once(&*ledger, &batch).await else {
+        return Ok(());
+    };
+    if !error.is_worth_repeating() {
+        return Err(error);
+    }
+    tokio::time::sleep(PAUSES[0]).await;
+    let Err(error) = append_once(&*ledger, &batch).await else {
+        return Ok(());
+    };
+    tokio::spawn(append_until_taken(ledger, batch));
+    Err(error)
 }
 
 async fn wait(

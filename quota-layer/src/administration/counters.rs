@@ -102,7 +102,16 @@ impl Administration {
         };
         let runtime = self.shared.runtime.load_full();
         let now = self.shared.store.now();
-        Ok(Position::by_entries(&runtime, subject, &entries, now))
+        let position = Position::by_entries(&runtime, subject, &entries, now);
+        self.seed_young(&position).await;
+        Ok(position)
+    }
+
+    /// Lets counters of a position that came into being begin with the ledger, as a request does.
+    pub(super) async fn seed_young(&self, position: &Position) {
+        let who = (&position.requester, &position.resolved);
+        let seeding = self.shared.seed(&position.runtime, who, &position.windows);
+        seeding.await;
     }
 
     /// Sets counters to zero, each in a step of its own.
@@ -200,7 +209,7 @@ pub(super) fn apart(changed: Vec<Changed>) -> (Vec<CounterChange>, Vec<Posting>)
 }
 
 /// What an administrator's change of one counter is in the ledger.
-pub(super) fn admin_posting(
+pub(crate) fn admin_posting(
     (subject, id): (&Subject, Uuid),
     key: &CounterKey,
     amount: i64,

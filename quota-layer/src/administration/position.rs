@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use quota_store::{
-    Amount, Bound, CounterKey, KnownGeneration, Plan, QuotaName, Requester, Scope, Subject,
-    UnixMillis, UserId, Window, WindowSpan,
+    Bound, CounterKey, KnownGeneration, Plan, QuotaName, Requester, Scope, Subject, UnixMillis,
+    UserId, Window, WindowSpan,
     directory::{Entries, Entry},
     ledger::PlanSource,
 };
 
 use super::AdminError;
 use crate::{
-    charge::{CounterRule, TableMaker, Windows},
-    config::{Actual, ChargeItem, Config},
+    charge::{CounterRule, TableMaker, Windows, all_quotas},
+    config::Config,
     plans::{self, Holding, Looked, Resolved},
     runtime::RequestRuntime,
 };
@@ -31,7 +31,7 @@ pub(super) struct Position {
 }
 
 /// Whose counters a requester finds.
-pub(super) fn requester_of(subject: &Subject) -> Requester {
+pub(crate) fn requester_of(subject: &Subject) -> Requester {
     match subject {
         Subject::User { tenant, user } => Requester {
             tenant: tenant.clone(),
@@ -198,17 +198,4 @@ impl Position {
         let zone = self.holding.timezone(self.scope, self.plan());
         zone.iana_name().unwrap_or("UTC").to_owned()
     }
-}
-
-/// One unit of each quota.
-fn all_quotas(config: &Config) -> Vec<ChargeItem> {
-    let quotas = config.quotas.iter();
-    quotas
-        .map(|quota| ChargeItem {
-            quota: quota.name.clone(),
-            reserve: Amount::ONE,
-            max: None,
-            actual: Actual::Reserved,
-        })
-        .collect()
 }

@@ -97,6 +97,7 @@ impl Administration {
 
     /// What all counters of a position say.
     pub(super) async fn values(&self, position: &Position) -> Result<CounterValues, AdminError> {
+        self.seed_young(position).await;
         let keys = position.keys();
         let values = self.shared.store.read(&position.requester, &keys).await;
         values.map(CounterValues::from).map_err(AdminError::Store)

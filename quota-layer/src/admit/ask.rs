@@ -67,7 +67,10 @@ impl Ask<'_> {
         knowledge: &Knowledge,
     ) -> Answer {
         match self.resolve(now, knowledge).await {
-            Ok(plans) => self.reserve(attempt, now, &plans).await,
+            Ok(plans) => {
+                let windows = self.windows(now, &plans, knowledge).await;
+                self.reserve((attempt, now), &plans, windows).await
+            }
             Err(refusal) => Answer::Refused(refusal, self.draft(attempt, now)),
         }
     }
@@ -96,10 +99,31 @@ impl Ask<'_> {
         Ok(plans)
     }
 
-    async fn reserve(&self, attempt: ReservationId, now: UnixMillis, plans: &Resolved) -> Answer {
-        let config = &self.runtime.config;
+    /// The windows that are open, with counters that began with them or with the ledger.
+    async fn windows(
+        &self,
+        now: UnixMillis,
+        plans: &Resolved,
+        knowledge: &Knowledge,
+    ) -> Arc<Windows> {
         let charges = &self.runtime.charges;
-        let windows = charges.windows(config, self.rule, plans, now);
+        let windows = charges.windows(&self.runtime.config, self.rule, plans, now);
+        let who = (self.requester, plans);
+        if self.shared.must_seed(self.runtime, who, &windows) {
+            knowledge.patience.wait().await;
+            // Seldom needed, and large: kept out of the future of every request.
+            Box::pin(self.shared.seed(self.runtime, who, &windows)).await;
+        }
+        windows
+    }
+
+    async fn reserve(
+        &self,
+        (attempt, now): (ReservationId, UnixMillis),
+        plans: &Resolved,
+        windows: Arc<Windows>,
+    ) -> Answer {
+        let config = &self.runtime.config;
         let request = Arc::new(self.request(attempt, now, plans, &windows));
         let mut draft = self.draft(attempt, now);
         if let Some(draft) = &mut draft {

@@ -57,11 +57,16 @@ impl<'a> TableMaker<'a> {
         }
     }
 
-    pub(crate) fn table(&self) -> ChargeTable {
+    /// The counters alone.
+    pub(crate) fn counters(&self) -> Vec<CounterRule> {
         let mut counters = Vec::new();
         for (index, item) in self.items.iter().enumerate() {
             self.counters_of(index, item, &mut counters);
         }
+        counters
+    }
+
+    pub(crate) fn table(&self) -> ChargeTable {
         let metrics = self
             .items
             .iter()
@@ -69,7 +74,7 @@ impl<'a> TableMaker<'a> {
             .collect();
         ChargeTable {
             plan: Arc::clone(self.user),
-            counters,
+            counters: self.counters(),
             metrics,
         }
     }
@@ -240,4 +245,17 @@ impl<'a> TableMaker<'a> {
             .to_owned(),
         )
     }
+}
+
+/// One unit of each quota.
+pub(crate) fn all_quotas(config: &Config) -> Vec<ChargeItem> {
+    let quotas = config.quotas.iter();
+    quotas
+        .map(|quota| ChargeItem {
+            quota: quota.name.clone(),
+            reserve: Amount::ONE,
+            max: None,
+            actual: Actual::Reserved,
+        })
+        .collect()
 }

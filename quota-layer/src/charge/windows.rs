@@ -1,12 +1,12 @@
 //! The windows that are open, and what is made once for all requests within them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use quota_store::{CounterKey, Hold, Holds, UnixMillis, WindowSpan};
 
 use super::{ChargeTable, CounterRule};
-use crate::headers;
+use crate::{headers, seeding::Young};
 
 /// The present windows of all counters of a table, and what follows from them alone.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Windows {
     pub(crate) open: Vec<OpenWindow>,
     /// What a request holds.
     pub(crate) holds: Holds,
+    /// Which of them began before their counters did.
+    pub(crate) young: OnceLock<Box<[Young]>>,
 }
 
 /// One window that is open.
@@ -51,6 +53,7 @@ impl Windows {
             holds: counters().enumerate().map(hold).collect(),
             open: counters().map(open).collect(),
             table,
+            young: OnceLock::new(),
         }
     }
 

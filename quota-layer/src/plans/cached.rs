@@ -27,10 +27,10 @@ use crate::metrics;
 const MAX_KNOWN: usize = 100_000;
 
 /// How long one look-up may take.
-pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long after a failed look-up the next one is tried.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers from memory where it may.
 pub(crate) struct CachedDirectory {
@@ -151,7 +151,7 @@ impl CachedDirectory {
 }
 
 /// The answer of a database that was given a time.
-pub(super) fn answer_of<T>(
+pub(crate) fn answer_of<T>(
     answer: Result<Result<T, LedgerError>, tokio::time::error::Elapsed>,
 ) -> Result<T, String> {
     match answer {

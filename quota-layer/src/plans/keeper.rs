@@ -81,5 +81,6 @@ pub(crate) async fn watch(shared: Weak<Shared>) {
             return;
         };
         shared.refresh_plans().await;
+        shared.register_windows(&shared.runtime.load_full()).await;
     }
 }

@@ -41,10 +41,11 @@ use crate::{directory::Directory, ledger::Ledger};
 mod assigned;
 mod changing;
 mod entries;
+mod in_force;
 mod keys;
 mod plans;
 
-pub use self::{assigned::*, changing::*, entries::*, keys::*, plans::*};
+pub use self::{assigned::*, changing::*, entries::*, in_force::*, keys::*, plans::*};
 
 /// A directory that rules are tried on, which nobody else writes.
 pub trait DirectoryUnderTest: Send + Sync + 'static {
@@ -84,6 +85,8 @@ macro_rules! directory_contract {
             plans_are_kept_by_name
             a_change_of_plans_from_another_generation_does_nothing
             changes_of_plans_at_once_count_once_each
+            a_window_is_in_force_since_its_plan_got_it
+            windows_put_in_force_at_once_begin_once
             a_key_begins_once
             a_finished_key_gives_its_answer_again
             a_key_is_one_actors_and_one_requests

@@ -15,8 +15,8 @@ use quota_store::{
     ledger::{
         Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
         LastSeen, Ledger, LedgerError, LedgerErrorKind, LedgerHealth, LogPage, LogQuery, Page,
-        Pruned, RollUp, RolledUp, Span, Statistics, StatisticsQuery, StreamPosition, Usage,
-        UsageQuery,
+        PostingKind, Pruned, RollUp, RolledUp, Span, Statistics, StatisticsQuery, StreamPosition,
+        Usage, UsageQuery,
     },
 };
 
@@ -215,6 +215,14 @@ impl Ledger for Faulty {
         limit: u32,
     ) -> BoxFuture<'a, Result<u64, LedgerError>> {
         self.behind.forget(requester, pseudonym, limit)
+    }
+
+    fn is_posted(
+        &self,
+        id: ReservationId,
+        kind: PostingKind,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.behind.is_posted(id, kind)
     }
 
     fn epochs(&self) -> BoxFuture<'_, Result<Vec<(u8, Epoch)>, LedgerError>> {

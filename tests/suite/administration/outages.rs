@@ -12,10 +12,10 @@ use quota_layer::{
     administration::{AdminError, ChangeRule},
 };
 use quota_store::{
-    Requester, Subject,
+    Requester, Subject, UnixMillis,
     directory::{
         AssignedQuery, Begun, Directory, Entries, Entry, EntryChange, KeptAnswer, KeyClaim,
-        PlansChange, Replaced, StoredPlans,
+        PlansChange, Replaced, StoredPlans, WindowInForce,
     },
     ledger::{Ledger, LedgerError, LedgerErrorKind, Page, SqliteLedger},
 };
@@ -74,6 +74,14 @@ impl Directory for Fragile {
         change: &'a PlansChange,
     ) -> BoxFuture<'a, Result<Replaced, LedgerError>> {
         Box::pin(async { self.check()?.change_plans(change).await })
+    }
+
+    fn put_in_force(
+        &self,
+        windows: Vec<WindowInForce>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, LedgerError>> {
+        Box::pin(async move { self.check()?.put_in_force(windows, now).await })
     }
 
     fn begin<'a>(&'a self, claim: &'a KeyClaim) -> BoxFuture<'a, Result<Begun, LedgerError>> {

@@ -99,6 +99,38 @@ async fn the_default_plan_can_be_another(store: Store) {
     assert!(matches!(gone, Err(AdminError::NotFound { .. })));
 }
 
+async fn an_edited_plan_and_another_default_plan_refill_nobody(store: Store) {
+    let office = Office::new(store).await;
+    let gold = |limits: Value| json!({ "limits": { "messages": limits } });
+    let put = async |limits: Value, how: PutPlan| {
+        let put = office.put("gold", gold(limits), how).await;
+        put.unwrap();
+    };
+    put(json!("9/day"), PutPlan::Create).await;
+    office.assign("alice", "gold", ChangeRule::Carry).await;
+    assert_eq!(office.told("alice").await, told("gold", "9", "1"));
+    assert_eq!(office.told("alice").await, told("gold", "9", "2"));
+    put(json!(["9/day", "9/month"]), PutPlan::Replace).await;
+    assert_eq!(used(&office, "alice").await, [2, 2]);
+    put(json!("9/12h"), PutPlan::Replace).await;
+    assert_eq!(office.told("alice").await, told("gold", "9", "3"));
+    // Bob has whatever the default plan is.
+    assert_eq!(office.told("bob").await, told("free", "5", "1"));
+    office
+        .admin
+        .set_default_plan(&plan("gold"), &office.doing())
+        .await
+        .unwrap();
+    assert_eq!(office.told("bob").await, told("gold", "9", "2"));
+}
+
+/// What the counters of messages of a user say, as its standing shows them.
+async fn used(office: &Office, who: &str) -> Vec<u64> {
+    let standing = office.admin.user(&none(who), None).await.unwrap();
+    let counters = standing.quotas[0].counters.iter();
+    counters.map(|counter| counter.used).collect()
+}
+
 #[tokio::test]
 async fn plans_of_the_file_are_left_alone_and_bodies_are_read_as_the_file_is() {
     let office = Office::new(Store::Memory).await;
@@ -269,6 +301,7 @@ impl Office {
 }
 
 on_both_stores! {
+    an_edited_plan_and_another_default_plan_refill_nobody,
     a_plan_is_made_changed_and_removed_with_the_next_request,
     the_default_plan_can_be_another,
 }

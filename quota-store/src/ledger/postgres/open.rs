@@ -27,6 +27,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "rolled up",
         sql: include_str!("../migrations/0004_rolled_up.postgres.sql"),
     },
+    Migration {
+        version: 5,
+        name: "windows in force",
+        sql: include_str!("../migrations/0005_windows_in_force.postgres.sql"),
+    },
 ];
 
 /// The oldest version that is tried: 13.

@@ -10,8 +10,9 @@ use super::{
     text, unreadable,
 };
 use crate::{
-    Amount, CounterKey, QuotaName, Requester, Scope, Subject, TenantId, UnixMillis, UserId,
-    ledger::{Balance, Span},
+    Amount, CounterKey, QuotaName, Requester, ReservationId, Scope, Subject, TenantId, UnixMillis,
+    UserId,
+    ledger::{Balance, PostingKind, Span},
 };
 
 /// What counters of one requester should say.
@@ -78,6 +79,25 @@ impl Operation for Recount {
         let opening = opening.map_or(0, |(opening, _)| opening);
         let change = changes.get(&row).copied().unwrap_or_default();
         Ok(shown(stopped(opening, change)))
+    }
+}
+
+/// Whether a change of counters is there.
+pub(super) struct IsPosted(pub(super) ReservationId, pub(super) PostingKind);
+
+impl Operation for IsPosted {
+    type Answer = bool;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<bool, LedgerError> {
+        let statement = Statement::new(
+            "SELECT 1 FROM postings WHERE reservation = ?1 AND kind = ?2",
+            vec![
+                Bind::Id(self.0.as_uuid()),
+                Bind::Text(self.1.as_str().into()),
+            ],
+        );
+        let found = session.rows(&statement, |row| row.integer(0)).await?;
+        Ok(!found.is_empty())
     }
 }
 

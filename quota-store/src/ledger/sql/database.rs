@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::{
     LedgerError, LedgerErrorKind, Session,
     append::Append,
-    balances::{Balances, ChargedWithin, Recount, Used},
+    balances::{Balances, ChargedWithin, IsPosted, Recount, Used},
     epochs::{Epochs, SetEpochs},
     forget::Forget,
     log::OneAttempt,
@@ -21,8 +21,8 @@ use crate::{
     UserId,
     ledger::{
         Appended, AuditPage, AuditQuery, Balance, Batch, History, HolderCursor, HoldersQuery,
-        LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, Pruned, RollUp, RolledUp, Span,
-        Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
+        LastSeen, Ledger, LedgerHealth, LogPage, LogQuery, Page, PostingKind, Pruned, RollUp,
+        RolledUp, Span, Statistics, StatisticsQuery, StreamPosition, Usage, UsageQuery,
     },
 };
 
@@ -108,6 +108,14 @@ impl<D: Database> Ledger for D {
         counter: &'a CounterKey,
     ) -> BoxFuture<'a, Result<Amount, LedgerError>> {
         self.read(Recount(requester.clone(), counter.clone()))
+    }
+
+    fn is_posted(
+        &self,
+        id: ReservationId,
+        kind: PostingKind,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        self.read(IsPosted(id, kind))
     }
 
     fn log<'a>(&'a self, query: &'a LogQuery) -> BoxFuture<'a, Result<LogPage, LedgerError>> {

@@ -10,16 +10,17 @@ use super::{
     encode as columns, invalid, schema, text,
 };
 use crate::{
-    Generation, Requester, Subject,
+    Generation, Requester, Subject, UnixMillis,
     directory::{
         AssignedQuery, Begun, Directory, Entries, Entry, EntryChange, KeptAnswer, KeyClaim,
-        PlansChange, Replaced, StoredPlans,
+        PlansChange, Replaced, StoredPlans, WindowInForce,
     },
     ledger::{Audit, Page},
 };
 
 mod encode;
 mod entries;
+mod in_force;
 mod keys;
 mod plans;
 
@@ -62,6 +63,14 @@ impl<D: Database> Directory for D {
         change: &'a PlansChange,
     ) -> BoxFuture<'a, Result<Replaced, LedgerError>> {
         self.write(change.clone())
+    }
+
+    fn put_in_force(
+        &self,
+        windows: Vec<WindowInForce>,
+        now: UnixMillis,
+    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, LedgerError>> {
+        self.write(in_force::PutInForce { windows, now })
     }
 
     fn begin<'a>(&'a self, claim: &'a KeyClaim) -> BoxFuture<'a, Result<Begun, LedgerError>> {

@@ -37,6 +37,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "rolled up",
         sql: include_str!("../migrations/0004_rolled_up.sqlite.sql"),
     },
+    Migration {
+        version: 5,
+        name: "windows in force",
+        sql: include_str!("../migrations/0005_windows_in_force.sqlite.sql"),
+    },
 ];
 
 /// How often the switch to a write-ahead log is tried while others are busy.

@@ -249,6 +249,14 @@ impl Ledger for Double {
         unasked()
     }
 
+    fn is_posted(
+        &self,
+        _: ReservationId,
+        _: crate::ledger::PostingKind,
+    ) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        unasked()
+    }
+
     fn epochs(&self) -> BoxFuture<'_, Result<Vec<(u8, Epoch)>, LedgerError>> {
         unasked()
     }
