@@ -22,3 +22,5 @@ mod outage;
 mod parameters;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod tenancy;

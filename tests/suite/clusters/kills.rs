@@ -1,6 +1,6 @@
 //! Whole processes die with their relays, again and again.
 
-use super::{Load, Site, all_users, setting};
+use super::{Site, all_users, load::Load, setting};
 
 /// Set to 50 for the full test.
 const KILLS: &str = "QUOTA_TESTS_KILLS";

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Ask, Load, Site, all_users, at_rest, blocking};
+use super::{Ask, Site, all_users, at_rest, blocking, load::Load};
 use crate::processes::Node;
 
 const CLIENTS: u64 = 8;
