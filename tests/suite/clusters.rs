@@ -52,6 +52,12 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     }
 }
 
+/// Tells what a test found, for whoever runs it with `--nocapture` to write down.
+#[expect(clippy::print_stdout, reason = "nothing else shows the figures")]
+fn report(found: &str) {
+    println!("{found}");
+}
+
 /// Waits until something holds, for half a minute and more: what must come to rest may need several
 /// of the product's own intervals.
 async fn at_rest<F: Future<Output = Result<(), String>>>(mut look: impl FnMut() -> F) {

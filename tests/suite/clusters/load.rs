@@ -61,7 +61,7 @@ impl Load {
                 let place = usize::try_from(turn).unwrap() % nodes.len();
                 Arc::clone(&nodes[place])
             };
-            let status = if turn % 4 == 0 { 500 } else { 200 };
+            let status = if turn.is_multiple_of(4) { 500 } else { 200 };
             let ask = Ask::status(status, &user(turn.wrapping_mul(7) % USERS));
             match node.ask(&ask).await {
                 Some(200) => self.seen().push(ask),
