@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,12 +24,12 @@ use quota_tests::{
     unique_prefix,
 };
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use crate::{faulty::Books, processes::Node};
 
 mod administration;
 mod kills;
+mod load;
 mod losses;
 mod outages;
 
@@ -50,6 +50,12 @@ fn setting(name: &str, otherwise: u64) -> u64 {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text}")),
         Err(_) => otherwise,
     }
+}
+
+/// Tells what a test found, for whoever runs it with `--nocapture` to write down.
+#[expect(clippy::print_stdout, reason = "nothing else shows the figures")]
+fn report(found: &str) {
+    println!("{found}");
 }
 
 /// Waits until something holds, for half a minute and more: what must come to rest may need several
@@ -183,10 +189,10 @@ impl Site {
     /// What the ledger says of a user, by its sums and added up anew.
     async fn balance(&self, user: &str, quota: &str) -> Result<[u64; 2], String> {
         let (who, key) = (requester(user, None), key(quota));
-        let used = self.ledger.used(&who, std::slice::from_ref(&key)).await;
+        let sums = self.ledger.used(&who, std::slice::from_ref(&key)).await;
         let recounted = self.ledger.recount(&who, &key).await;
-        let used = used.map_err(|error| error.to_string())?[0].get();
-        Ok([used, recounted.map_err(|error| error.to_string())?.get()])
+        let sum = sums.map_err(|error| error.to_string())?[0].get();
+        Ok([sum, recounted.map_err(|error| error.to_string())?.get()])
     }
 
     /// Waits until nothing is reserved, and Redis and the ledger agree about everybody. What was
@@ -312,93 +318,6 @@ impl Node {
                 .map(str::to_owned)
         };
         text.lines().find_map(value).unwrap_or_default()
-    }
-}
-
-/// Clients that ask all processes in turn until it is over.
-#[derive(Clone, Default)]
-struct Load(Arc<State>);
-
-#[derive(Default)]
-struct State {
-    nodes: Mutex<Vec<Arc<Node>>>,
-    is_over: AtomicBool,
-    /// Requests that were answered with 200, and whose they were.
-    seen: Mutex<Vec<Ask>>,
-    /// Requests that were answered with 503.
-    refused: AtomicU64,
-    clients: Mutex<JoinSet<()>>,
-}
-
-impl Load {
-    fn start(nodes: Vec<Arc<Node>>, clients: u64) -> Self {
-        let load = Self::default();
-        *load.nodes() = nodes;
-        let mut tasks = load.0.clients.lock().unwrap();
-        for client in 0..clients {
-            tasks.spawn(load.clone().keep_asking(client));
-        }
-        drop(tasks);
-        load
-    }
-
-    fn nodes(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Node>>> {
-        self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, Vec<Ask>> {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::SeqCst)
-    }
-
-    async fn keep_asking(self, client: u64) {
-        let mut turn = client;
-        while !self.0.is_over.load(Ordering::SeqCst) {
-            turn += 1;
-            let node = {
-                let nodes = self.nodes();
-                let place = usize::try_from(turn).unwrap() % nodes.len();
-                Arc::clone(&nodes[place])
-            };
-            let status = if turn % 4 == 0 { 500 } else { 200 };
-            let ask = Ask::status(status, &user(turn.wrapping_mul(7) % USERS));
-            match node.ask(&ask).await {
-                Some(200) => self.seen().push(ask),
-                Some(500) => {}
-                Some(503) => {
-                    self.0.refused.fetch_add(1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                Some(other) => panic!("{other} for {ask:?}"),
-                // It is dead. The others go on.
-                None => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    }
-
-    /// Waits until so many more requests were answered with 200.
-    async fn pass(&self, more: usize) {
-        let until = self.seen().len() + more;
-        at_rest(|| async {
-            let seen = self.seen().len();
-            (seen >= until)
-                .then_some(())
-                .ok_or_else(|| format!("{seen} of {until} answers"))
-        })
-        .await;
-    }
-
-    /// Ends it, and gives what was answered with 200.
-    async fn end(&self) -> Vec<Ask> {
-        self.0.is_over.store(true, Ordering::SeqCst);
-        let mut clients = std::mem::take(&mut *self.0.clients.lock().unwrap());
-        while let Some(client) = clients.join_next().await {
-            client.expect("no client panics");
-        }
-        self.seen().clone()
     }
 }
 

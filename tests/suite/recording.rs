@@ -17,6 +17,7 @@ use quota_tests::{
 };
 
 mod attempts;
+mod late;
 mod minutes;
 mod outages;
 mod restarts;

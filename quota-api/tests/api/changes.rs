@@ -258,6 +258,7 @@ async fn health_tells_of_store_ledger_and_configuration() {
     let health = kit.get("/admin/quotas/health").await.assert_ok().json();
     assert_eq!(health["status"], "ok");
     assert_eq!(health["store"]["breaker"], "closed");
+    assert_eq!(health["store"]["last_loss"], serde_json::Value::Null);
     assert_eq!(health["ledger"]["status"], "ok");
     assert_eq!(
         health["configuration"]["revision"],

@@ -24,3 +24,5 @@ mod pages;
 mod parameters;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod tenancy;

@@ -12,7 +12,7 @@ use quota_store::ledger::{AuditQuery, Span};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::{Ask, Site, at_rest};
+use super::{Ask, Site, at_rest, report};
 use crate::processes::Node;
 
 const CLIENTS: usize = 12;
@@ -100,7 +100,7 @@ async fn keep_asking(nodes: [Arc<Node>; 2], client: usize, is_over: Arc<AtomicBo
     let (mut charged, mut asked) = (0, 0);
     while !is_over.load(Ordering::SeqCst) {
         let turn = client + usize::try_from(asked).unwrap();
-        let status = if turn % 4 == 0 { 500 } else { 200 };
+        let status = if turn.is_multiple_of(4) { 500 } else { 200 };
         let answer = nodes[turn % 2].ask(&Ask::status(status, USER)).await;
         match answer {
             Some(200) => charged += 1,
@@ -156,8 +156,8 @@ async fn sums_match(site: Site) {
             match act % 4 {
                 0 | 2 => acts.reset().await,
                 1 => {
-                    acts.limit([80, 10, 40, 5][usize::try_from(act / 4 % 4).unwrap()])
-                        .await
+                    let limit = [80, 10, 40, 5][usize::try_from(act / 4 % 4).unwrap()];
+                    acts.limit(limit).await;
                 }
                 _ => acts.set_used(act % 7).await,
             }
@@ -180,7 +180,9 @@ async fn sums_match(site: Site) {
     assert_eq!(units[USER], charged);
     assert_eq!(u64::try_from(requests.len()).unwrap(), charged);
     at_rest(|| async { audited(&site).await }).await;
-    println!("{ACTS} acts, {asked} requests, {charged} charged, {samples} samples");
+    report(&format!(
+        "{ACTS} acts, {asked} requests, {charged} charged, {samples} samples"
+    ));
 }
 
 /// One audit for each act, and one for the limit at the beginning.

@@ -1,6 +1,6 @@
 //! Whole processes die with their relays, again and again.
 
-use super::{Load, Site, all_users, setting};
+use super::{Site, all_users, load::Load, report, setting};
 
 /// Set to 50 for the full test.
 const KILLS: &str = "QUOTA_TESTS_KILLS";
@@ -41,10 +41,10 @@ async fn nothing_is_lost_or_doubled(site: Site) {
     let unseen = used - u64::try_from(seen.len()).unwrap();
     let most = CLIENTS * u64::try_from(kills).unwrap();
     assert!(unseen <= most, "{unseen} were charged and not answered");
-    println!(
+    report(&format!(
         "{kills} kills, {} answers, {unseen} charged without an answer",
         seen.len()
-    );
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Ask, Load, Site, all_users, at_rest, blocking};
+use super::{Ask, Site, all_users, at_rest, blocking, load::Load, report};
 use crate::processes::Node;
 
 const CLIENTS: u64 = 8;
@@ -151,8 +151,8 @@ async fn a_lost_redis_serves_nobody_from_empty_counters_and_is_rebuilt() {
         .filter(|node| node.process.output().contains("records_at_most"))
         .count();
     assert_eq!(told_in_logs, 2, "{}", nodes[0].process.output());
-    println!(
+    report(&format!(
         "{LOSSES} losses, {seen} answers, {forgotten} forgotten, at most {told} told, {} refused",
         load.refused()
-    );
+    ));
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::{Ask, Site, USERS, at_rest, blocking, setting, user};
+use super::{Ask, Site, USERS, at_rest, blocking, report, setting, user};
 use crate::processes::Node;
 
 /// Set to 60 for the full test.
@@ -105,8 +105,8 @@ async fn requests_go_on_without_postgres_and_all_is_recorded_once() {
         (gauge == "0").then_some(()).ok_or(gauge)
     };
     at_rest(caught_up).await;
-    println!(
+    report(&format!(
         "{seconds} s without Postgres at {rate}/s: {} charged, none failed",
         charged.len()
-    );
+    ));
 }

@@ -23,6 +23,8 @@ pub enum Commits {
     Wait,
     /// They run, and their acknowledgement never comes.
     Lost,
+    /// The store does not know any more whether they ran, and frees what they held.
+    TooOld,
 }
 
 /// Any store, watched; clones of the [`Watch`] see every call.
@@ -122,6 +124,10 @@ impl CounterStore for WatchedStore {
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
         self.watch.count("commit");
         let commits = self.watch.commits().await;
+        if commits == Commits::TooOld {
+            self.inner.release(&commit.reservation).await?;
+            return Ok(Settled::TooOld);
+        }
         let settled = self.inner.commit(commit).await;
         if commits == Commits::Lost {
             pending::<()>().await;
