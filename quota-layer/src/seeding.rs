@@ -146,8 +146,7 @@ impl Shared {
             if seeder.is_seeded(&seed) || seeder.is_paused(now) {
                 continue;
             }
-            let seeding = tokio::time::timeout(LOAD_TIMEOUT, self.give(&seed)).await;
-            match seeding.unwrap_or_else(|_| Err("the ledger did not answer in time".to_owned())) {
+            match self.give_in_time(&seed).await {
                 Ok(()) => {
                     seeder.seeded.insert(seed.id, ());
                     seeder.succeeded();
@@ -155,6 +154,15 @@ impl Shared {
                 Err(why) => seeder.failed(now, &why),
             }
         }
+    }
+
+    async fn give_in_time(&self, seed: &Seed) -> Result<(), String> {
+        let late = |_| "the ledger did not answer in time".to_owned();
+        let catching_up = self.caught_up_with(seed.since);
+        let caught_up = tokio::time::timeout(LOAD_TIMEOUT, catching_up).await;
+        caught_up.map_err(late)?;
+        let giving = tokio::time::timeout(LOAD_TIMEOUT, self.give(seed)).await;
+        giving.map_err(late)?
     }
 
     /// Lets the database know in which windows the plans in force limit quotas.
