@@ -18,7 +18,8 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 use quota_store::{
-    CounterKey, Requester, Scope, Subject, UnixMillis, directory::Directory, ledger::PlanSource,
+    CounterKey, Requester, Scope, Subject, TenantId, UnixMillis, UserId, directory::Directory,
+    ledger::PlanSource,
 };
 use uuid::Uuid;
 
@@ -146,8 +147,7 @@ impl Shared {
             if seeder.is_seeded(&seed) || seeder.is_paused(now) {
                 continue;
             }
-            let seeding = tokio::time::timeout(LOAD_TIMEOUT, self.give(&seed)).await;
-            match seeding.unwrap_or_else(|_| Err("the ledger did not answer in time".to_owned())) {
+            match self.give_in_time(&seed).await {
                 Ok(()) => {
                     seeder.seeded.insert(seed.id, ());
                     seeder.succeeded();
@@ -155,6 +155,15 @@ impl Shared {
                 Err(why) => seeder.failed(now, &why),
             }
         }
+    }
+
+    async fn give_in_time(&self, seed: &Seed) -> Result<(), String> {
+        let late = |_| "the ledger did not answer in time".to_owned();
+        let catching_up = self.caught_up_with(seed.since);
+        let caught_up = tokio::time::timeout(LOAD_TIMEOUT, catching_up).await;
+        caught_up.map_err(late)?;
+        let giving = tokio::time::timeout(LOAD_TIMEOUT, self.give(seed)).await;
+        giving.map_err(late)?
     }
 
     /// Lets the database know in which windows the plans in force limit quotas.
@@ -230,8 +239,8 @@ fn seed_id(subject: &Subject, key: &CounterKey, since: UnixMillis) -> Uuid {
         Subject::Tenant(tenant) => (Some(tenant), None),
     };
     let label = serde_json::json!([
-        tenant.map(|tenant| tenant.as_str()),
-        user.map(|user| user.as_str()),
+        tenant.map(TenantId::as_str),
+        user.map(UserId::as_str),
         key.quota.as_str(),
         key.window.to_string(),
         key.span.start().get(),

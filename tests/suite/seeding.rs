@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::{Router, routing};
 use quota_layer::{QuotaLayer, administration::Doing};
-use quota_store::{Subject, TenantId};
+use quota_store::{Subject, ledger::Span};
 use quota_tests::{
     eventually,
     layers::{Store, identity, requester},
@@ -82,6 +82,19 @@ impl Site {
         self.running.quota.reload().await.unwrap();
     }
 
+    /// Waits until the ledger says what a user without a tenant was charged.
+    async fn recorded(&self, user: &str, count: u64) {
+        let admin = self.running.quota.administration();
+        let subject = subject(user);
+        let quota = quota_store::QuotaName::new("messages").unwrap();
+        let is_there = || async {
+            let ledger = admin.ledger().unwrap();
+            let charged = ledger.charged(&subject, &quota, Span::ALL).await;
+            charged.unwrap().get() == count
+        };
+        eventually(is_there, "the ledger has it all").await;
+    }
+
     /// Ends the process, and starts another one.
     async fn restart(self) -> Self {
         let Self {
@@ -132,6 +145,13 @@ const DAY: &str = "limits.messages = \"5/day\"";
 const HALF_DAY: &str = "limits.messages = \"5/12h\"";
 const DAY_IN_PARIS: &str = "timezone = \"Europe/Paris\"\nlimits.messages = \"5/day\"";
 
+fn subject(user: &str) -> Subject {
+    Subject::User {
+        tenant: None,
+        user: requester(user, None).user,
+    }
+}
+
 fn used(status: u16, used: &str) -> (u16, String) {
     (status, used.to_owned())
 }
@@ -163,6 +183,7 @@ async fn a_restart_with_another_file_refills_nobody(store: Store) {
     let alice = Claims::user("alice");
     let site = Site::start(store, DAY).await;
     site.running.asks(&alice, 4).await;
+    site.recorded("alice", 4).await;
     site.write(HALF_DAY);
     let site = site.restart().await;
     assert_eq!(site.running.ask(&alice).await, used(200, "5"));
@@ -196,10 +217,7 @@ async fn a_reset_stays_through_reloads_and_restarts(store: Store) {
         reason: "a test".to_owned(),
         idempotency_key: None,
     };
-    let subject = Subject::User {
-        tenant: None,
-        user: requester("alice", None).user,
-    };
+    let subject = subject("alice");
     let admin = site.running.quota.administration();
     let reset = admin.reset(&subject, None, None, &doing).await.unwrap();
     assert_eq!(reset[0].used_before.get(), 3);
@@ -211,24 +229,12 @@ async fn a_reset_stays_through_reloads_and_restarts(store: Store) {
 
 #[tokio::test]
 async fn two_processes_let_a_counter_begin_once() {
-    let alice = Claims::user("alice").with_org("acme");
+    let alice = Claims::user("alice");
     let site = Site::start(Store::Redis, "limits.messages = \"50/day\"").await;
     let other = site.another().await;
     site.running.asks(&alice, 10).await;
     other.asks(&alice, 10).await;
-    let ledger = site.running.quota.administration();
-    let subject = Subject::User {
-        tenant: Some(TenantId::new("acme").unwrap()),
-        user: requester("alice", None).user,
-    };
-    let quota = quota_store::QuotaName::new("messages").unwrap();
-    let span = quota_store::ledger::Span::ALL;
-    let all_are_there = || async {
-        let charged = ledger.ledger().unwrap();
-        let charged = charged.charged(&subject, &quota, span).await.unwrap();
-        charged.get() == 20
-    };
-    eventually(all_are_there, "the ledger has it all").await;
+    site.recorded("alice", 20).await;
     site.reload("limits.messages = \"50/12h\"").await;
     other.quota.reload().await.unwrap();
     let asks = (0..10).map(|number| match number % 2 {

@@ -105,6 +105,8 @@ impl Administration {
         before: &Position,
         after: &Position,
     ) -> Result<(), AdminError> {
+        // What the plan before got is not what the plan after has had.
+        self.seed_young(before).await;
         let known = before.keys();
         let mut batch = Batch::default();
         for (_, key) in after.own_counters() {

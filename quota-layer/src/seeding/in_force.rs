@@ -119,3 +119,94 @@ fn calendar(plan: &Plan) -> String {
         Periods::Subscription => format!("subscription {zone}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const TEXT: &str = "[quotas.messages]\n[quotas.images]\n\
+        [plans.free]\ndefault = true\nlimits.messages = [\"5/day\", \"50/month\"]\n\
+        [plans.pro]\ntimezone = \"Africa/Douala\"\nlimits.messages = \"9/day\"\n\
+        tenant_limits.images = \"7/day\"\n\
+        [[routes]]\nmatch = \"GET /\"\ncharge = { messages = 1 }\n\
+        [identity]\nfrom = \"application\"\n[ledger]\nurl = \"none\"\n";
+
+    fn config() -> Config {
+        Config::from_toml(TEXT).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// The windows of messages on `free`, at an instant.
+    fn open(config: &Config, now: UnixMillis) -> Windows {
+        let items = all_quotas(config);
+        let resolved = Resolved::plain(PlanIndex(0), None);
+        let table = TableMaker::of_quotas(config, &items[..1], &resolved).table();
+        Windows::at(now, Arc::new(table), None)
+    }
+
+    #[test]
+    fn each_plan_has_its_windows_and_the_default_plan_has_them_twice() {
+        let windows = windows_of(&config());
+        let of = |plan: Option<&str>| {
+            let own = windows
+                .iter()
+                .filter(|own| own.plan.as_ref().map(quota_store::PlanName::as_str) == plan);
+            let told = own.map(|own| {
+                let scope = own.scope.as_str();
+                format!("{scope} {} {} {}", own.quota, own.window, own.calendar)
+            });
+            told.filter(|told| told.contains("messages") || told.starts_with("tenant"))
+                .collect::<Vec<_>>()
+        };
+        let free = ["user messages day UTC", "user messages month UTC"];
+        assert_eq!(of(Some("free")), free);
+        assert_eq!(of(None), free);
+        let pro = [
+            "user messages day Africa/Douala",
+            "tenant images day Africa/Douala",
+        ];
+        assert_eq!(of(Some("pro")), pro);
+    }
+
+    #[test]
+    fn what_was_always_in_force_is_not_looked_at() {
+        let config = config();
+        let in_force = InForce::default();
+        let windows = open(&config, UnixMillis::from_seconds(1_775_908_800));
+        assert_eq!(in_force.young_of(&windows), None);
+        let always = windows_of(&config)
+            .into_iter()
+            .zip(std::iter::repeat_n(UnixMillis::new(0), 99));
+        in_force.know(always);
+        assert_eq!(in_force.young_of(&windows), Some(&[][..]));
+        assert!(windows.young.get().is_none());
+    }
+
+    #[test]
+    fn a_counter_is_young_until_its_next_window() {
+        let config = config();
+        let in_force = InForce::default();
+        // 2026-04-11T12:00:00Z.
+        let noon = UnixMillis::from_seconds(1_775_908_800);
+        in_force.know(windows_of(&config).into_iter().filter_map(|window| {
+            let is_own = window
+                .plan
+                .as_ref()
+                .is_some_and(|plan| plan.as_str() == "free");
+            is_own.then_some((window, noon))
+        }));
+        let places = |now: UnixMillis| {
+            let windows = open(&config, now);
+            let young = in_force.young_of(&windows).unwrap();
+            young
+                .iter()
+                .map(|one| (one.place, one.since))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places(noon), [(0, noon), (1, noon)]);
+        let hours = |hours| noon.saturating_add(std::time::Duration::from_hours(hours));
+        assert_eq!(places(hours(12)), [(1, noon)]);
+        assert_eq!(places(hours(20 * 24)), []);
+    }
+}

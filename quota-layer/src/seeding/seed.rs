@@ -17,6 +17,10 @@ use crate::{
 /// How often it is looked whether the ledger has caught up.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long what a store was charged may be on its way to the ledger, where the store itself brings
+/// it there.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+
 /// What one counter is to begin with.
 #[derive(Clone, Debug)]
 pub(super) struct Seed {
@@ -36,7 +40,6 @@ impl Shared {
         let Some(ledger) = self.ledger() else {
             return Ok(());
         };
-        self.caught_up_with(seed.since).await;
         let start = seed.key.span.start();
         let charged = async |to: UnixMillis| {
             let span = Span { from: start, to };
@@ -56,12 +59,15 @@ impl Shared {
         self.add(ledger, seed, missing).await
     }
 
-    /// Waits until everything from before an instant is in the ledger.
-    async fn caught_up_with(&self, instant: UnixMillis) {
-        loop {
-            let oldest = self.backlog().oldest.unwrap_or_default();
+    /// Waits until everything from before an instant is in the ledger, as far as it can be told.
+    pub(super) async fn caught_up_with(&self, instant: UnixMillis) {
+        if self.store.writes_ledger() {
+            let elapsed = self.store.now().get().saturating_sub(instant.get());
+            tokio::time::sleep(ON_THE_WAY.saturating_sub(Duration::from_millis(elapsed))).await;
+        }
+        while let Some(oldest) = self.backlog().oldest {
             let waited = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);
-            if waited == 0 || self.store.now().get().saturating_sub(waited) >= instant.get() {
+            if self.store.now().get().saturating_sub(waited) >= instant.get() {
                 return;
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -24,6 +24,11 @@ pub async fn the_same_batch_twice_counts_once(under: impl LedgerUnderTest) {
     assert_eq!(append(&ledger, Arc::clone(&both)).await, (1, 1));
     assert_eq!(append(&ledger, both).await, (0, 0));
     assert_eq!(used(&ledger, &ama()).await, 3);
+    let is_posted =
+        async |number, kind| ledger.is_posted(id(number), kind).await.expect("an answer");
+    assert!(is_posted(1, PostingKind::Commit).await);
+    assert!(!is_posted(1, PostingKind::Admin).await);
+    assert!(!is_posted(2, PostingKind::Commit).await);
     let log = ledger.log(&LogQuery::of(ama().tenant, 10)).await;
     assert_eq!(log.expect("the log").rows.len(), 1);
 }

@@ -229,3 +229,17 @@ pub(super) static ASSIGNED_PLANS: Table = Table {
     key: 3,
     sums: &[],
 };
+
+pub(super) static WINDOWS_IN_FORCE: Table = Table {
+    name: "windows_in_force",
+    columns: &[
+        ("plan", Text),
+        ("scope", Text),
+        ("quota", Text),
+        ("window_kind", Text),
+        ("calendar", Text),
+        ("since", Integer),
+    ],
+    key: 5,
+    sums: &[],
+};

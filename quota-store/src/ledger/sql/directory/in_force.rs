@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Operation, encode as columns, text},
-    Bind, LedgerError, Session, Statement,
+    super::{Operation, Row, encode as columns, schema, text},
+    LedgerError, Session, Statement,
 };
 use crate::{PlanName, UnixMillis, directory::WindowInForce};
 
@@ -27,17 +27,23 @@ impl Operation for PutInForce {
         let plans: BTreeSet<&str> = known.keys().map(|key| key[0].as_str()).collect();
         let keys: Vec<Key> = self.windows.iter().map(key).collect();
         let named: BTreeSet<&Key> = keys.iter().collect();
-        for gone in known.keys().filter(|key| !named.contains(key)) {
-            session.execute(&removal(gone)).await?;
-        }
         let since = |key: &Key| match known.get(key) {
             Some(since) => *since,
             None if plans.contains(key[0].as_str()) => self.now,
             None => UnixMillis::new(0),
         };
-        for new in named.iter().filter(|key| !known.contains_key(**key)) {
-            session.execute(&addition(new, since(new))?).await?;
-        }
+        let gone = known.keys().filter(|key| !named.contains(key));
+        let gone: Vec<Row<'_>> = gone.map(binds).collect();
+        session.delete(&schema::WINDOWS_IN_FORCE, &gone).await?;
+        let new = named.iter().filter(|key| !known.contains_key(**key));
+        let new: Result<Vec<Row<'_>>, LedgerError> = new
+            .map(|key| {
+                let mut row = binds(key);
+                row.push(columns::millis(since(key))?);
+                Ok(row)
+            })
+            .collect();
+        session.insert_new(&schema::WINDOWS_IN_FORCE, &new?).await?;
         Ok(keys.iter().map(since).collect())
     }
 }
@@ -71,24 +77,6 @@ fn key(window: &WindowInForce) -> Key {
     ]
 }
 
-fn binds(key: &Key) -> Vec<Bind<'_>> {
+fn binds(key: &Key) -> Row<'_> {
     key.iter().map(|part| text::bind(part)).collect()
-}
-
-fn removal(key: &Key) -> Statement<'_> {
-    Statement::new(
-        "DELETE FROM windows_in_force WHERE plan = ?1 AND scope = ?2 AND quota = ?3 \
-         AND window_kind = ?4 AND calendar = ?5",
-        binds(key),
-    )
-}
-
-fn addition(key: &Key, since: UnixMillis) -> Result<Statement<'_>, LedgerError> {
-    let mut binds = binds(key);
-    binds.push(columns::millis(since)?);
-    Ok(Statement::new(
-        "INSERT INTO windows_in_force (plan, scope, quota, window_kind, calendar, since) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        binds,
-    ))
 }
