@@ -68,10 +68,6 @@ impl QuotaLayer {
     /// # Cancel safety
     ///
     /// Dropped, either all of the new configuration is in force or nothing of it.
-    #[expect(
-        clippy::unused_async,
-        reason = "directories in a database are read again here"
-    )]
     pub async fn reload(&self) -> Result<(), ReloadError> {
         self.reloader.reload(&self.shared)?;
         let runtime = self.shared.runtime.load_full();

@@ -238,8 +238,8 @@ fn seed_id(subject: &Subject, key: &CounterKey, since: UnixMillis) -> Uuid {
         Subject::Tenant(tenant) => (Some(tenant), None),
     };
     let label = serde_json::json!([
-        tenant.map(|tenant| tenant.as_str()),
-        user.map(|user| user.as_str()),
+        tenant.map(quota_store::TenantId::as_str),
+        user.map(quota_store::UserId::as_str),
         key.quota.as_str(),
         key.window.to_string(),
         key.span.start().get(),

@@ -151,7 +151,7 @@ mod tests {
         let of = |plan: Option<&str>| {
             let own = windows
                 .iter()
-                .filter(|own| own.plan.as_ref().map(|one| one.as_str()) == plan);
+                .filter(|own| own.plan.as_ref().map(quota_store::PlanName::as_str) == plan);
             let told = own.map(|own| {
                 let scope = own.scope.as_str();
                 format!("{scope} {} {} {}", own.quota, own.window, own.calendar)
