@@ -18,8 +18,7 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 use quota_store::{
-    CounterKey, Requester, Scope, Subject, TenantId, UnixMillis, UserId, directory::Directory,
-    ledger::PlanSource,
+    CounterKey, Requester, Scope, Subject, UnixMillis, directory::Directory, ledger::PlanSource,
 };
 use uuid::Uuid;
 
@@ -239,8 +238,8 @@ fn seed_id(subject: &Subject, key: &CounterKey, since: UnixMillis) -> Uuid {
         Subject::Tenant(tenant) => (Some(tenant), None),
     };
     let label = serde_json::json!([
-        tenant.map(TenantId::as_str),
-        user.map(UserId::as_str),
+        tenant.map(quota_store::TenantId::as_str),
+        user.map(quota_store::UserId::as_str),
         key.quota.as_str(),
         key.window.to_string(),
         key.span.start().get(),
