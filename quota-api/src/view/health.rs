@@ -29,6 +29,10 @@ pub(crate) struct StoreView {
     error: Option<String>,
     /// `closed`, `half_open` or `open`.
     breaker: &'static str,
+    /// Of a store that could evict counters: `refused` where it would not have been taken into
+    /// use then, `accepted` where the configuration accepts it; null where nothing is evicted.
+    #[schema(example = "refused")]
+    eviction: Option<&'static str>,
 }
 
 /// How the ledger does.
@@ -49,6 +53,8 @@ pub(crate) struct LedgerView {
     backlog: u64,
     /// How long the oldest of them has been waiting, in milliseconds.
     lag_ms: Option<u64>,
+    /// Whether requests are refused because too many records wait.
+    refuses: bool,
 }
 
 /// Which configuration is in force.
@@ -76,6 +82,7 @@ impl From<Health> for HealthView {
                 status: if health.store.is_ok() { "ok" } else { "down" },
                 error: health.store.err(),
                 breaker: health.breaker,
+                eviction: health.eviction,
             },
             ledger: health.ledger.map(|ledger| {
                 let found = ledger.as_ref().ok();
@@ -87,6 +94,7 @@ impl From<Health> for HealthView {
                     error: ledger.err(),
                     backlog,
                     lag_ms,
+                    refuses: health.is_refusing,
                 }
             }),
             configuration: ConfigurationView {

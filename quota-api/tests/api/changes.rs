@@ -29,7 +29,7 @@ async fn a_user_sees_its_plan_and_every_counter() {
     assert_eq!(
         status["plan"],
         json!({ "id": "free", "title": "Free", "features": [], "price": null, "status": "active",
-            "since": null, "until": null, "source": "default", "timezone": "UTC" })
+            "since": null, "until": null, "anchor": null, "next": [], "source": "default", "timezone": "UTC" })
     );
     let quota = &status["quotas"][0];
     assert_eq!(quota["quota"], "messages");

@@ -3,6 +3,7 @@
 use quota_store::BreakerState;
 
 use super::{Administration, Health, HealthStatus};
+use crate::config::{StoreConfig, StoreUrl};
 
 impl Administration {
     /// How the whole does.
@@ -18,12 +19,17 @@ impl Administration {
         let waiting = shared.backlog();
         let reload_error = shared.reload_error();
         let runtime = shared.runtime.load();
+        let is_refusing = shared
+            .records
+            .as_ref()
+            .is_some_and(|records| records.refuse(&shared.store));
         let is_whole = matches!(ledger, None | Some(Ok(_)))
             && breaker == BreakerState::Closed
             && reload_error.is_none();
         Health {
             status: match (&store, is_whole) {
                 (Err(_), _) => HealthStatus::Down,
+                (Ok(()), _) if is_refusing => HealthStatus::Down,
                 (Ok(()), false) => HealthStatus::Degraded,
                 (Ok(()), true) => HealthStatus::Ok,
             },
@@ -32,10 +38,21 @@ impl Administration {
             ledger,
             backlog: waiting.records,
             lag: waiting.oldest,
+            is_refusing,
+            eviction: eviction(&runtime.config.store),
             revision: runtime.config.revision().to_owned(),
             reload_error,
             unmatched_rules: runtime.unmatched_rules(),
             unruled_routes: runtime.unruled_routes(),
         }
+    }
+}
+
+/// What the configuration says of a store that could evict counters.
+const fn eviction(config: &StoreConfig) -> Option<&'static str> {
+    match (&config.url, config.accept_eviction) {
+        (StoreUrl::Memory, _) => None,
+        (StoreUrl::Redis { .. }, true) => Some("accepted"),
+        (StoreUrl::Redis { .. }, false) => Some("refused"),
     }
 }
