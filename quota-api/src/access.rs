@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
-use quota_layer::{QuotaIdentity, Unauthenticated, administration::AdminAccess};
+use quota_layer::{
+    QuotaIdentity, Unauthenticated,
+    administration::{AdminAccess, NotIdentified},
+};
 use quota_store::{TenantId, UserId};
 
 use self::{throttle::Throttle, tokens::Tokens};
@@ -74,9 +77,7 @@ impl Access {
     async fn caller(&self, served: &Served, parts: &Parts) -> Result<Caller, Problem> {
         let tokens: Vec<&HeaderValue> = parts.headers.get_all(X_ADMIN_TOKEN).iter().collect();
         match tokens.as_slice() {
-            [] if self.roles.is_empty() => {
-                Err(missing().header(header::WWW_AUTHENTICATE, TOKEN_CHALLENGE))
-            }
+            [] if self.roles.is_empty() => Err(self.missing(TOKEN_CHALLENGE)),
             [] => self.bearer(served, parts).await,
             [token] => match self.tokens.find(token.as_bytes()) {
                 Some(caller) => Ok(caller),
@@ -107,20 +108,32 @@ impl Access {
         }
     }
 
+    /// What to send, of what there is.
+    fn missing(&self, challenge: HeaderValue) -> Problem {
+        let detail = match (self.tokens.is_empty(), self.roles.is_empty()) {
+            (_, true) => "Send an admin token in X-Admin-Token.",
+            (true, false) => "Send the bearer token of an administrator.",
+            (false, false) => {
+                "Send an admin token in X-Admin-Token, or the bearer token of an administrator."
+            }
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+            .header(header::WWW_AUTHENTICATE, challenge)
+    }
+
     async fn bearer(&self, served: &Served, parts: &Parts) -> Result<Caller, Problem> {
         let administration = served.administration();
         let identity = administration
-            .identify(&parts.headers, &parts.extensions)
+            .identify(parts)
             .await
             .map_err(|cause| match cause {
-                Unauthenticated::Missing => {
-                    missing().header(header::WWW_AUTHENTICATE, cause.www_authenticate())
+                NotIdentified::Unauthenticated(Unauthenticated::Missing) => {
+                    self.missing(Unauthenticated::Missing.www_authenticate())
                 }
-                Unauthenticated::Invalid(_) => Problem::unauthenticated(cause),
+                other => Problem::not_identified(other),
             })?;
         if identity.user().starts_with(UserId::ANONYMOUS_PREFIX) {
-            let challenge = Unauthenticated::Missing.www_authenticate();
-            return Err(missing().header(header::WWW_AUTHENTICATE, challenge));
+            return Err(self.missing(Unauthenticated::Missing.www_authenticate()));
         }
         if !identity
             .roles()
@@ -143,7 +156,7 @@ fn caller_of(identity: &QuotaIdentity, served: &Served) -> Result<Caller, Proble
     let checked = identity.check(settings.max_id_bytes);
     let requester = checked
         .map_err(|invalid| Problem::unauthenticated(Unauthenticated::Invalid(invalid.as_str())))?;
-    let rights = if settings.has_tenants {
+    let rights = if settings.has_tenants || requester.tenant.is_some() {
         Rights::Of(requester.tenant.clone())
     } else {
         Rights::All
@@ -153,14 +166,6 @@ fn caller_of(identity: &QuotaIdentity, served: &Served) -> Result<Caller, Proble
         actor: format!("user:{}", requester.user.as_str()),
         rights,
     })
-}
-
-fn missing() -> Problem {
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthenticated",
-        "Send an admin token in X-Admin-Token, or the bearer token of an administrator.",
-    )
 }
 
 impl Caller {

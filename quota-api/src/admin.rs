@@ -49,6 +49,7 @@ pub(crate) fn router(served: &Served) -> OpenApiRouter {
         .routes(routes!(tenants::reset))
         .routes(routes!(tenants::adjust))
         .routes(routes!(tenants::set_used))
+        .routes(routes!(tenants::refund))
         .routes(routes!(tenants::assign))
         .routes(routes!(plans::list, plans::create))
         .routes(routes!(plans::show, plans::replace, plans::remove))

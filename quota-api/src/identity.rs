@@ -25,9 +25,9 @@ where
         let served = Served::from_ref(state);
         let identity = served
             .administration()
-            .identify(&parts.headers, &parts.extensions)
+            .identify(parts)
             .await
-            .map_err(Problem::unauthenticated)?;
+            .map_err(Problem::not_identified)?;
         let checked = identity.check(served.settings().max_id_bytes);
         let requester = checked
             .map_err(|invalid| {

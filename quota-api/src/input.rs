@@ -16,6 +16,6 @@ pub(crate) use self::{
     number::{Near, Size, Units},
     query::{Nothing, Query, QueryWithTags, no_such_tag},
     schema::{OutcomeWord, PlanWord, QuotaWord, StatusWord, WindowWord},
-    time::{When, rfc3339, span},
+    time::{When, rfc3339, span, whole_span, widened},
     word::PlainText,
 };

@@ -5,7 +5,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use quota_layer::{Unauthenticated, administration::AdminError};
+use quota_layer::{
+    Unauthenticated,
+    administration::{AdminError, NotIdentified},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -101,6 +104,22 @@ impl Problem {
         let detail =
             "The store behind this can't be asked at the moment. Please try again shortly.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(RETRY_SECONDS)
+    }
+
+    /// Nobody is known to send it.
+    pub(crate) fn not_identified(cause: NotIdentified) -> Self {
+        match cause {
+            NotIdentified::Unauthenticated(cause) => Self::unauthenticated(cause),
+            NotIdentified::Unavailable {
+                retry_after_seconds,
+            } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The token can't be verified at the moment. Please try again shortly.",
+            )
+            .retry_after(retry_after_seconds),
+            _ => Self::unavailable(),
+        }
     }
 
     /// Nobody is identified.

@@ -37,9 +37,6 @@ const KEY_BYTES_MAX: usize = 255;
 /// After how many seconds one that is under way may be asked for again.
 const RUNNING_SECONDS: u64 = 1;
 
-/// How long keys are kept.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
 /// A request that changes something, its head checked and its body read.
 #[derive(Debug)]
 pub(crate) struct Intent {
@@ -218,7 +215,8 @@ impl Intent {
 
 /// The id of what is done with a key: the same when it is sent again.
 ///
-/// Keys are used anew after a day, and are other acts then; so the day is in it.
+/// It does not depend on when it is sent: what began before midnight is completed after it. The same
+/// request with the same key is the same act for good, also after the key was forgotten.
 fn id(claim: &KeyClaim) -> Uuid {
     let digest = Sha256::new()
         .chain_update(claim.actor.len().to_be_bytes())
@@ -226,7 +224,6 @@ fn id(claim: &KeyClaim) -> Uuid {
         .chain_update(claim.key.len().to_be_bytes())
         .chain_update(&claim.key)
         .chain_update(claim.fingerprint)
-        .chain_update((claim.at.get() / DAY_MS).to_be_bytes())
         .finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, header};
-use quota_store::{directory::Directory, ledger::Ledger};
+use http::request::Parts;
+use quota_store::{PlanName, QuotaName, Window, directory::Directory, ledger::Ledger};
 
 use crate::{
-    QuotaIdentity, Unauthenticated, config::IdentityFrom, refusal::Refusal, shared::Shared,
+    QuotaIdentity, Unauthenticated, config::IdentityFrom, refusal::Refusal, request, shared::Shared,
 };
 
 mod adjust;
@@ -30,8 +30,8 @@ mod words;
 
 pub use self::words::{
     AdjustTo, Adjustment, AdminAccess, AdminError, ChangeAt, ChangeRule, CounterChange, Doing,
-    Expires, Health, HealthStatus, PlanChange, PlanStanding, PlanView, PutPlan, QuotaStanding,
-    Settings, Standing, UserRow, UsersQuery, UsersSort, Whom,
+    Expires, Health, HealthStatus, NotIdentified, PlanChange, PlanStanding, PlanView, PutPlan,
+    QuotaStanding, Settings, Standing, UserRow, UsersQuery, UsersSort, Whom,
 };
 pub(crate) use self::{
     change::{append, derived},
@@ -65,7 +65,7 @@ impl Administration {
         Settings {
             has_tenants: match &config.identity.from {
                 IdentityFrom::Jwt(jwt) => jwt.claims.tenant.is_some(),
-                IdentityFrom::Application => config.identity.require_tenant,
+                IdentityFrom::Application => true,
             },
             upgrade_url: config.responses.upgrade_url.clone(),
             tags: DEFAULT_TAGS.map(str::to_owned).to_vec(),
@@ -76,32 +76,73 @@ impl Administration {
         }
     }
 
+    /// That the configuration has such a quota.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`], which names those that there are.
+    pub fn check_quota(&self, quota: &QuotaName) -> Result<(), AdminError> {
+        let quotas = &self.shared.runtime.load().config.quotas;
+        let names = quotas.iter().map(|known| known.name.as_str());
+        is_one_of("quota", quota.as_str(), names)
+    }
+
+    /// That there is such a plan.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`], which names those that there are.
+    pub fn check_plan(&self, plan: &PlanName) -> Result<(), AdminError> {
+        let plans = &self.shared.runtime.load().config.plans;
+        let names = plans.iter().map(|known| known.name.as_str());
+        is_one_of("plan", plan.as_str(), names)
+    }
+
+    /// That some plan counts in such a window, or somebody could.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`], which names those that there are.
+    pub fn check_window(&self, window: Window) -> Result<(), AdminError> {
+        let runtime = self.shared.runtime.load();
+        let plans = runtime.config.plans.iter();
+        let limits = plans.flat_map(|plan| plan.limits.iter().flat_map(|one| &one.limits));
+        let mut windows: Vec<String> = limits.map(|limit| limit.window.to_string()).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        let names = windows.iter().map(String::as_str);
+        is_one_of("window", &window.to_string(), names)
+    }
+
     /// Finds out who sends a request, as the layer does.
     ///
     /// # Errors
     ///
-    /// [`Unauthenticated`] without a good token, or where the keys that could tell can't be
-    /// fetched.
-    pub async fn identify(
-        &self,
-        headers: &HeaderMap,
-        extensions: &Extensions,
-    ) -> Result<QuotaIdentity, Unauthenticated> {
+    /// [`NotIdentified`] without a good token, and where the keys that could tell can't be fetched.
+    pub async fn identify(&self, head: &Parts) -> Result<QuotaIdentity, NotIdentified> {
         let runtime = self.shared.runtime.load_full();
         let config = &runtime.config.identity;
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let host = request::host(&head.uri, &head.headers);
         let identified = runtime
             .identifier
-            .identify(config, headers, extensions, host);
+            .identify(config, &head.headers, &head.extensions, host);
         let identity = identified.known().await.map_err(|refusal| match refusal {
-            Refusal::Unauthenticated(why) => why,
-            _ => Unauthenticated::Invalid("it can't be verified at the moment"),
+            Refusal::Unauthenticated(why) => NotIdentified::Unauthenticated(why),
+            Refusal::Unavailable {
+                retry_after_seconds,
+            } => NotIdentified::Unavailable {
+                retry_after_seconds,
+            },
+            _ => NotIdentified::Unavailable {
+                retry_after_seconds: 1,
+            },
         })?;
-        let checked = identity.check(config.max_id_bytes).map(|_| ());
-        checked.map_err(|invalid| Unauthenticated::Invalid(invalid.as_str()))?;
-        Ok(identity)
+        match identity.check(config.max_id_bytes) {
+            Ok(_) => Ok(identity),
+            Err(invalid) => Err(NotIdentified::Unauthenticated(Unauthenticated::Invalid(
+                invalid.as_str(),
+            ))),
+        }
     }
 
     /// The ledger.
@@ -121,6 +162,25 @@ impl Administration {
     pub fn directory(&self) -> Result<&Arc<dyn Directory>, AdminError> {
         self.shared.stored().ok_or(AdminError::NoLedger)
     }
+}
+
+/// That a name is one of those that there are.
+fn is_one_of<'a>(
+    what: &str,
+    name: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), AdminError> {
+    let names: Vec<&str> = names.collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(AdminError::Invalid {
+        field: what.to_owned(),
+        problem: format!(
+            "there is no {what} `{name}`; there are: {}",
+            names.join(", ")
+        ),
+    })
 }
 
 /// The names that tags have where the configuration does not say otherwise.

@@ -1,6 +1,10 @@
 //! Which plan a request falls under.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use futures_util::future::BoxFuture;
 use quota_store::{
@@ -23,6 +27,12 @@ pub(crate) use self::{
     holding::{Holding, billing_anchor},
     keeper::{PlansKeeper, watch},
 };
+
+/// How many missing plans are named in the log, each once.
+const MAX_MISSING: usize = 1_000;
+
+/// Missing plans that the log named. Held for a look-up, never across an await.
+static MISSING: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// Knows which plans users and tenants were assigned.
 ///
@@ -311,12 +321,21 @@ fn assigned_plan(config: &Config, name: &str) -> (PlanIndex, PlanSource) {
     if let Some(index) = find(config, name) {
         return (index, PlanSource::Assignment);
     }
-    tracing::warn!(
-        target: "quota::plan",
-        plan = name,
-        "the plan that was assigned does not exist any more; the default plan is used instead"
-    );
+    if is_new_to_the_log(name) {
+        tracing::warn!(
+            target: "quota::plan",
+            plan = name,
+            "a plan that was assigned does not exist any more; the default plan is used instead"
+        );
+    }
     (default_plan(config), PlanSource::Default)
+}
+
+/// Whether the log does not name this missing plan yet.
+fn is_new_to_the_log(plan: &str) -> bool {
+    // A panic elsewhere leaves a whole set behind: every change is one step.
+    let mut named = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
+    !named.contains(plan) && named.len() < MAX_MISSING && named.insert(plan.to_owned())
 }
 
 fn claimed_plan(config: &Config, claim: &str) -> Result<(PlanIndex, PlanSource), Refusal> {

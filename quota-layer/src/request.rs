@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, Request};
+use http::{Extensions, HeaderMap, Request, Uri};
 
 use crate::{handle::QuotaHandle, route::Target, shared::Shared};
 
@@ -62,8 +62,8 @@ pub(crate) fn original_path<'a>(path: &'a str, _: &'a Extensions) -> &'a str {
 }
 
 /// The host that the client asked: of the URI with HTTP/2, of the header with HTTP/1.
-pub(crate) fn host<B>(request: &Request<B>) -> Option<&str> {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let header = || request.headers().get(http::header::HOST)?.to_str().ok();
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let header = || headers.get(http::header::HOST)?.to_str().ok();
     authority.or_else(header)
 }

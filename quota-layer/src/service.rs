@@ -149,7 +149,7 @@ impl<S> QuotaService<S> {
             &runtime.config.identity,
             request.headers(),
             request.extensions(),
-            request::host(&request),
+            request::host(request.uri(), request.headers()),
         );
         let origin = self.shared.records.as_ref().map(|records| {
             let origin = Origin::of(records, &runtime.config.identity, &request);

@@ -218,7 +218,7 @@ fn percent(used: Amount, limit: Amount) -> u64 {
     u64::try_from(percent).unwrap_or(u64::MAX)
 }
 
-fn rfc3339(instant: UnixMillis) -> Option<String> {
+pub(crate) fn rfc3339(instant: UnixMillis) -> Option<String> {
     let seconds = i64::try_from(instant.seconds()).ok()?;
     Timestamp::from_second(seconds)
         .ok()

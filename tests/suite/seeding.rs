@@ -114,7 +114,7 @@ impl Site {
             *started.lock().unwrap() = running;
             is_there
         };
-        eventually(starts, "it starts again").await;
+        Box::pin(eventually(starts, "it starts again")).await;
         let running = started.into_inner().unwrap();
         Self {
             kind,
@@ -185,10 +185,10 @@ async fn a_restart_with_another_file_refills_nobody(store: Store) {
     site.running.asks(&alice, 4).await;
     site.recorded("alice", 4).await;
     site.write(HALF_DAY);
-    let site = site.restart().await;
+    let site = Box::pin(site.restart()).await;
     assert_eq!(site.running.ask(&alice).await, used(200, "5"));
     assert_eq!(site.running.ask(&alice).await, used(429, "5"));
-    let site = site.restart().await;
+    let site = Box::pin(site.restart()).await;
     assert_eq!(site.running.ask(&alice).await, used(429, "5"));
 }
 
@@ -223,7 +223,7 @@ async fn a_reset_stays_through_reloads_and_restarts(store: Store) {
     assert_eq!(reset[0].used_before.get(), 3);
     drop(admin);
     assert_eq!(site.running.ask(&alice).await, used(200, "1"));
-    let site = site.restart().await;
+    let site = Box::pin(site.restart()).await;
     assert_eq!(site.running.ask(&alice).await, used(200, "2"));
 }
 

@@ -3,7 +3,7 @@
 use axum::{Extension, Json, extract::State};
 use quota_store::{
     UnixMillis,
-    ledger::{AuditCursor, AuditQuery, Span, Target},
+    ledger::{AuditCursor, AuditQuery, Target},
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     access::Caller,
     api::Served,
-    input::{PlainText, PlanWord, Query, Size, When, user},
+    input::{PlainText, PlanWord, Query, Size, When, user, whole_span},
     page::List,
     problem::Problem,
     view::{AuditView, Listed},
@@ -83,10 +83,7 @@ pub(super) async fn list(
         target: asked.target(&served)?,
         actor: asked.actor.map(|PlainText(actor)| actor),
         action: asked.action.map(|PlainText(action)| action),
-        span: Span {
-            from: asked.from.map_or(Span::ALL.from, |When(at)| at),
-            to: asked.to.map_or(Span::ALL.to, |When(at)| at),
-        },
+        span: whole_span(asked.from, asked.to)?,
         after: place.map(|(at, id)| AuditCursor {
             at: UnixMillis::new(at),
             id,

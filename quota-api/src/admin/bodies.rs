@@ -160,14 +160,31 @@ pub(crate) struct Refund {
     pub(crate) reason: PlainText,
 }
 
+/// Gives units back to a tenant as a whole.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundTenant {
+    /// The quota.
+    pub(crate) quota: QuotaWord,
+    /// How much.
+    #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_u64)]
+    pub(crate) amount: Units,
+    /// Why.
+    pub(crate) reason: PlainText,
+}
+
+/// The amount of a refund.
+pub(crate) fn at_least_one(Units(amount): Units) -> Result<Amount, Problem> {
+    if amount.is_zero() {
+        return Err(Problem::field("/amount", "It must be 1 at least."));
+    }
+    Ok(amount)
+}
+
 impl Refund {
     /// At least one unit.
     pub(crate) fn units(&self) -> Result<Amount, Problem> {
-        let Units(amount) = self.amount;
-        if amount.is_zero() {
-            return Err(Problem::field("/amount", "It must be 1 at least."));
-        }
-        Ok(amount)
+        at_least_one(self.amount)
     }
 
     /// The attempt that is meant, by its id or by `instance` of a refusal.
@@ -261,7 +278,7 @@ impl Assign {
             starts_at: self.starts_at.map(|When(at)| at),
             ends_at: self.ends_at.map(|When(at)| at),
             then: self.then.as_ref().map(|plan| plan.0.clone()),
-            status: self.status.map_or(Status::Active, |status| status.0),
+            status: self.status.map_or(Status::Active, |status| status.0.0),
         }
     }
 }

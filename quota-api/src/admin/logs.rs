@@ -7,7 +7,7 @@ use axum::{
 };
 use quota_store::{
     ReservationId, UnixMillis,
-    ledger::{LogCursor, LogQuery, Outcome, Span},
+    ledger::{LogCursor, LogQuery, Outcome},
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,7 @@ use super::{OfTenant, export};
 use crate::{
     access::Caller,
     api::Served,
-    input::{InPath, OutcomeWord, Query, QueryWithTags, QuotaWord, Size, When, user},
+    input::{InPath, OutcomeWord, Query, QueryWithTags, QuotaWord, Size, When, user, whole_span},
     page::List,
     problem::Problem,
     view::{AttemptView, HistoryView, Listed},
@@ -50,10 +50,10 @@ pub(crate) struct LogParameters {
     /// Until when; by default until now.
     #[param(inline)]
     to: Option<When>,
-    /// How many rows a page has at most. A CSV has all pages, up to 100000 rows.
-    #[serde(default)]
-    #[param(inline, required = false)]
-    limit: Size,
+    /// How many rows at most: 50 where it is left out. A CSV has up to 100000 then; where there are
+    /// more, its last row says so in `id`.
+    #[param(inline)]
+    limit: Option<Size>,
     /// `next_cursor` of the page before.
     #[param(min_length = 1)]
     cursor: Option<String>,
@@ -100,20 +100,20 @@ pub(super) async fn list(
             .transpose()
             .map_err(|detail| Problem::parameter("user", detail))?,
         quota: asked.quota.map(|quota| quota.0),
-        outcome: asked.outcome.map(|outcome| outcome.0),
+        outcome: asked.outcome.map(|outcome| outcome.0.0),
         rule: asked.route,
         tags,
-        span: Span {
-            from: asked.from.map_or(Span::ALL.from, |When(at)| at),
-            to: asked.to.map_or(Span::ALL.to, |When(at)| at),
-        },
+        span: whole_span(asked.from, asked.to)?,
         after: place.map(cursor).transpose()?,
-        limit: asked.limit.0,
+        limit: asked.limit.unwrap_or_default().0,
     };
-    let ledger = served
-        .administration()
-        .ledger()
-        .map_err(Problem::in_query)?;
+    let administration = served.administration();
+    if let Some(quota) = &query.quota {
+        administration
+            .check_quota(quota)
+            .map_err(Problem::in_query)?;
+    }
+    let ledger = administration.ledger().map_err(Problem::in_query)?;
     match asked.format {
         FormatWord::Json => {
             let page = ledger.log(&query).await?;
@@ -124,7 +124,10 @@ pub(super) async fn list(
             };
             Ok(Json(listed).into_response())
         }
-        FormatWord::Csv => export::csv(ledger.clone(), query).await,
+        FormatWord::Csv => {
+            let rows = asked.limit.map(|Size(rows)| rows);
+            export::csv(ledger.clone(), query, rows).await
+        }
     }
 }
 

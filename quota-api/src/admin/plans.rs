@@ -274,13 +274,15 @@ pub(super) async fn remove(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefaultPlan {
-    /// The plan that those have who have no other.
-    plan: PlanWord,
+    /// The plan that those have who have no other; null for that of the configuration file again.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
+    plan: Option<PlanWord>,
     /// Why.
     reason: PlainText,
 }
 
-/// Names the default plan.
+/// Names the default plan, or lets it be the file's again.
 #[utoipa::path(put, path = "/default-plan", tag = "plans", operation_id = "set_default_plan",
     request_body = DefaultPlan,
     responses((status = 200, description = "The default plan.", body = AdminPlanView)))]
@@ -292,7 +294,10 @@ pub(super) async fn set_default(
     caller.check_installation()?;
     let act = async move |served: Served, doing| {
         let administration = served.administration();
-        let done = administration.set_default_plan(&body.plan.0, &doing).await;
+        let done = match &body.plan {
+            Some(plan) => administration.set_default_plan(&plan.0, &doing).await,
+            None => administration.restore_default_plan(&doing).await,
+        };
         let view = done.map_err(Problem::in_body_at("/plan"))?;
         Ok(Done::ok(&AdminPlanView::new(
             &view,

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 use crate::{
     access::Caller,
     api::Served,
-    input::{BucketWord, InPath, Query, QuotaWord, When, no_such_tag, parts, span},
+    input::{BucketWord, InPath, Query, QuotaWord, When, no_such_tag, parts, span, widened},
     problem::Problem,
     view::StatisticsView,
     write::Answer,
@@ -45,7 +45,8 @@ pub(crate) struct StatisticsParameters {
     by: Option<String>,
 }
 
-/// Figures about one quota: totals, users, denials, percentiles. Times are widened to whole hours.
+/// Figures about one quota: totals, users, denials, percentiles. Times are widened to whole hours
+/// of UTC with `bucket=hour`, else to whole days.
 #[utoipa::path(get, path = "/statistics/{quota}", tag = "records", operation_id = "show_statistics",
     params(("quota" = inline(QuotaWord), Path, description = "The quota."), StatisticsParameters),
     responses((status = 200, description = "The figures.", body = StatisticsView)))]
@@ -64,14 +65,15 @@ pub(super) async fn show(
         bucket: parts(asked.bucket, span)?,
         by: by(asked.by.as_deref(), &served)?,
     };
-    let ledger = served
-        .administration()
-        .ledger()
+    let administration = served.administration();
+    administration
+        .check_quota(&query.quota)
         .map_err(Problem::in_query)?;
+    let ledger = administration.ledger().map_err(Problem::in_query)?;
     let statistics = ledger.statistics(&query).await?;
     Ok(Json(StatisticsView::new(
         query.quota.as_str(),
-        span,
+        widened(span, asked.bucket.unit()),
         &statistics,
     )))
 }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use quota_store::{Subject, TenantId};
 
 use super::{
-    bodies::{Adjust, Assign, Reset, SetUsed},
+    bodies::{Adjust, Assign, RefundTenant, Reset, SetUsed, at_least_one},
     subject,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     language,
     problem::Problem,
     view::{ChangeView, ChangesView, CounterStatus, SubjectView},
-    write::{Answer, Write, Written},
+    write::{Answer, Done, Write, Written},
 };
 
 /// How a tenant as a whole stands: plan, overrides, every counter.
@@ -81,6 +81,29 @@ pub(super) async fn set_used(
 ) -> Written {
     caller.check(Some(&tenant))?;
     subject::set_used(Subject::Tenant(tenant), write).await
+}
+
+/// Gives units back to a tenant as a whole, in the present windows.
+#[utoipa::path(post, path = "/tenants/{tenant}/refund", tag = "tenants",
+    operation_id = "refund_tenant",
+    params(("tenant" = String, Path, description = "The tenant.")), request_body = RefundTenant,
+    responses((status = 200, description = "What was changed.", body = ChangesView)))]
+pub(super) async fn refund(
+    Extension(caller): Extension<Caller>,
+    InPath(tenant): InPath<TenantId>,
+    Query(Nothing {}): Query<Nothing>,
+    Write { intent, body }: Write<RefundTenant>,
+) -> Written {
+    caller.check(Some(&tenant))?;
+    let amount = at_least_one(body.amount)?;
+    let RefundTenant { quota, reason, .. } = body;
+    let act = async move |served: Served, doing| {
+        let administration = served.administration();
+        let done = administration.refund_tenant(&tenant, &quota.0, amount, &doing);
+        let changes = done.await.map_err(Problem::in_body)?;
+        Ok(Done::ok(&ChangesView::from(changes)))
+    };
+    intent.perform(reason, act).await
 }
 
 /// Gives a tenant another plan.

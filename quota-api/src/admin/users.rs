@@ -2,7 +2,7 @@
 
 use axum::{Extension, Json, extract::State};
 use http::HeaderMap;
-use quota_layer::administration::{UsersQuery, UsersSort};
+use quota_layer::administration::{UsersQuery, UsersSort, Whom};
 use quota_store::{Requester, Subject, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -91,7 +91,21 @@ pub(super) async fn list(
         limit: asked.limit.0,
         after: list.place(asked.cursor.as_deref())?,
     };
-    let found = served.administration().users(&query).await;
+    let administration = served.administration();
+    if let Some(quota) = &query.quota {
+        administration
+            .check_quota(quota)
+            .map_err(Problem::in_query)?;
+    }
+    if let Some(plan) = &query.plan {
+        administration.check_plan(plan).map_err(Problem::in_query)?;
+    }
+    if let Some(window) = query.window {
+        administration
+            .check_window(window)
+            .map_err(Problem::in_query)?;
+    }
+    let found = administration.users(&query).await;
     let (rows, next) = found.map_err(Problem::in_query)?;
     Ok(Json(Listed {
         items: rows.into_iter().map(Into::into).collect(),
@@ -268,6 +282,10 @@ pub(super) async fn assign_many(
 ) -> Written {
     let tenant = caller.tenant(&served, asked.tenant.as_deref())?;
     let whom = body.whom(&served)?;
+    if let Whom::WithPlan(plan) = &whom {
+        let known = served.administration().check_plan(plan);
+        known.map_err(|error| Problem::field("/where/plan", error.to_string()))?;
+    }
     let change = body.change();
     let dry_run = body.dry_run;
     let act = async move |served: Served, doing| {

@@ -24,6 +24,16 @@ pub(crate) enum BucketWord {
     Month,
 }
 
+impl BucketWord {
+    /// The whole units of UTC that figures are kept by.
+    pub(crate) const fn unit(self) -> Duration {
+        match self {
+            Self::Hour => Duration::from_hours(1),
+            Self::Day | Self::Month => Duration::from_hours(24),
+        }
+    }
+}
+
 /// The parts of a time, where they are not too many.
 pub(crate) fn parts(word: BucketWord, span: Span) -> Result<Bucket, Problem> {
     let (bucket, hours) = match word {

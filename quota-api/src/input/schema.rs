@@ -25,24 +25,55 @@ pub(crate) type PlanWord = Named<PlanName>;
 /// A window.
 pub(crate) type WindowWord = Named<WindowName>;
 /// What became of an attempt.
-pub(crate) type OutcomeWord = Named<Outcome>;
+pub(crate) type OutcomeWord = Named<OutcomeName>;
 /// How a subscription stands.
-pub(crate) type StatusWord = Named<Status>;
+pub(crate) type StatusWord = Named<StatusName>;
 
 /// A window, of a stock too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowName(pub(crate) Window);
 
+/// An outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutcomeName(pub(crate) Outcome);
+
+/// How a subscription stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatusName(pub(crate) Status);
+
 impl std::str::FromStr for WindowName {
-    type Err = quota_store::InvalidWindow;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A stock is one counter for all of time, which answers call its level.
         if text == "level" {
-            return Ok(Self(Window::Lifetime));
+            return Err("`level` is of stocks only, and no quota is one".to_owned());
         }
-        text.parse().map(Self)
+        match text.parse() {
+            Ok(window) => Ok(Self(window)),
+            Err(error) => Err(quota_store::InvalidWindow::to_string(&error)),
+        }
     }
+}
+
+/// Reads a word, and lists those that there are where it is none.
+macro_rules! listed {
+    ($($name:ident of $type:ty;)+) => {$(
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                text.parse().map(Self).map_err(|_| {
+                    let known: Vec<&str> = <$type>::ALL.iter().map(|one| one.as_str()).collect();
+                    format!("it must be one of: {}", known.join(", "))
+                })
+            }
+        }
+    )+};
+}
+
+listed! {
+    OutcomeName of Outcome;
+    StatusName of Status;
 }
 
 /// Describes a type that is written as one text or number.

@@ -12,7 +12,8 @@ use crate::problem::Problem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct When(pub(crate) UnixMillis);
 
-const EXPECTED: &str = "a time such as 2026-01-31T12:00:00Z, or Unix seconds, from 1970 to 9999";
+const EXPECTED: &str = "a time such as 2026-01-31T12:00:00Z, or Unix seconds, from 1970 to 9999; \
+     in a query write + as %2B";
 
 /// The end of the year 9999, in Unix seconds.
 pub(super) const LAST_SECOND: u64 = 253_402_300_799;
@@ -88,11 +89,33 @@ pub(crate) fn span(
         UnixMillis::new(to.get().saturating_sub(length_ms)),
         |When(from)| from,
     );
-    if from < to {
-        Ok(Span { from, to })
-    } else {
-        Err(Problem::parameter("from", "It must be earlier than `to`."))
+    check(Span { from, to })
+}
+
+/// From `from`, by default the beginning, to `to`, by default now.
+pub(crate) fn whole_span(from: Option<When>, to: Option<When>) -> Result<Span, Problem> {
+    let span = Span {
+        from: from.map_or(Span::ALL.from, |When(at)| at),
+        to: to.map_or(Span::ALL.to, |When(at)| at),
+    };
+    check(span)
+}
+
+/// The whole hours or days of UTC that a time touches.
+pub(crate) fn widened(span: Span, unit: Duration) -> Span {
+    let unit = u64::try_from(unit.as_millis()).unwrap_or(u64::MAX).max(1);
+    let whole = |at: u64| UnixMillis::new(at / unit * unit);
+    Span {
+        from: whole(span.from.get()),
+        to: whole(span.to.get().saturating_add(unit - 1)),
     }
+}
+
+fn check(span: Span) -> Result<Span, Problem> {
+    if span.from < span.to {
+        return Ok(span);
+    }
+    Err(Problem::parameter("from", "It must be earlier than `to`."))
 }
 
 #[cfg(test)]
@@ -100,17 +123,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: Option<u64>) {
+    fn check_text(text: &str, expected: Option<u64>) {
         let at = text.parse::<When>().ok().map(|When(at)| at.get());
         assert_eq!(at, expected, "{text}");
     }
 
     #[test]
     fn times_are_rfc_3339_or_unix_seconds() {
-        check("0", Some(0));
-        check("1767225600", Some(1_767_225_600_000));
-        check("2026-01-01T00:00:00Z", Some(1_767_225_600_000));
-        check("2026-01-01T01:00:00.5+01:00", Some(1_767_225_600_500));
+        check_text("0", Some(0));
+        check_text("1767225600", Some(1_767_225_600_000));
+        check_text("2026-01-01T00:00:00Z", Some(1_767_225_600_000));
+        check_text("2026-01-01T01:00:00.5+01:00", Some(1_767_225_600_500));
         for bad in [
             "",
             "-1",
@@ -120,7 +143,7 @@ mod tests {
             "99999999999999999999",
             "1e9",
         ] {
-            check(bad, None);
+            check_text(bad, None);
         }
     }
 }

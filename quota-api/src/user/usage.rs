@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use crate::{
     api::Served,
     identity::Identified,
-    input::{BucketWord, Query, QuotaWord, When, no_such_tag, parts, span},
+    input::{BucketWord, Query, QuotaWord, When, no_such_tag, parts, span, widened},
     problem::Problem,
     view::{Split, UsageView},
     write::Answer,
@@ -59,11 +59,19 @@ pub(super) async fn show(
         bucket: parts(asked.bucket, span)?,
         by_tag: tag(asked.by.as_deref(), &served)?,
     };
-    let ledger = served
-        .administration()
-        .ledger()
-        .map_err(Problem::in_query)?;
+    let administration = served.administration();
+    if let Some(quota) = &query.quota {
+        administration
+            .check_quota(quota)
+            .map_err(Problem::in_query)?;
+    }
+    let ledger = administration.ledger().map_err(Problem::in_query)?;
     let usage = ledger.usage(&query).await?;
+    // By the hour attempts are looked at one by one.
+    let span = match asked.bucket {
+        BucketWord::Hour => span,
+        day => widened(span, day.unit()),
+    };
     let split = match query.by_tag {
         Some(_) => Split::ByTag,
         None => Split::No,

@@ -35,6 +35,10 @@ pub(crate) struct StoreView {
     /// The last time that this process found data of the store lost; null for never. For an hour the
     /// whole is `degraded`.
     last_loss: Option<LossView>,
+    /// Of a store that could evict counters: `refused` where it would not have been taken into
+    /// use then, `accepted` where the configuration accepts it; null where nothing is evicted.
+    #[schema(example = "refused")]
+    eviction: Option<&'static str>,
 }
 
 /// What was lost, and brought back from the ledger.
@@ -78,6 +82,8 @@ pub(crate) struct LedgerView {
     backlog: u64,
     /// How long the oldest of them has been waiting, in milliseconds.
     lag_ms: Option<u64>,
+    /// Whether requests are refused because too many records wait.
+    refuses: bool,
 }
 
 /// Which configuration is in force.
@@ -106,6 +112,7 @@ impl From<Health> for HealthView {
                 error: health.store.err(),
                 breaker: health.breaker,
                 last_loss: health.last_loss.map(LossView::from),
+                eviction: health.eviction,
             },
             ledger: health.ledger.map(|ledger| {
                 let found = ledger.as_ref().ok();
@@ -117,6 +124,7 @@ impl From<Health> for HealthView {
                     error: ledger.err(),
                     backlog,
                     lag_ms,
+                    refuses: health.is_refusing,
                 }
             }),
             configuration: ConfigurationView {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quota_layer::administration::{PlanStanding, PlanView};
-use quota_store::{Availability, Limit, Plan, Price, Scope, Visible};
+use quota_store::{Availability, Limit, Plan, Price, Scope, Visible, directory::Assignment};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -138,6 +138,11 @@ pub(crate) struct PlanStandingView {
     /// Until when it is assigned.
     #[schema(format = DateTime)]
     until: Option<String>,
+    /// Where the billing periods of its assignment begin.
+    #[schema(format = DateTime)]
+    anchor: Option<String>,
+    /// What is assigned for later, the earliest first.
+    next: Vec<NextPlanView>,
     /// Where it comes from: `assignment`, `claim`, `default` or `anonymous`.
     #[schema(example = "default")]
     source: &'static str,
@@ -156,8 +161,39 @@ impl PlanStandingView {
             status: standing.status.as_str(),
             since: standing.since.and_then(rfc3339),
             until: standing.until.and_then(rfc3339),
+            anchor: standing.anchor.and_then(rfc3339),
+            next: standing.next.iter().map(NextPlanView::from).collect(),
             source: standing.source.as_str(),
             timezone: standing.timezone.clone(),
+        }
+    }
+}
+
+/// A plan that is assigned for later.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NextPlan)]
+pub(crate) struct NextPlanView {
+    /// The plan.
+    #[schema(example = "free")]
+    id: String,
+    /// From when on.
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    /// Until when; null for good.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// `active`, `trialing`, `past_due` or `cancelled`; it changes no limit.
+    #[schema(example = "active")]
+    status: &'static str,
+}
+
+impl From<&Assignment> for NextPlanView {
+    fn from(one: &Assignment) -> Self {
+        Self {
+            id: one.plan.as_str().to_owned(),
+            since: rfc3339(one.since),
+            until: one.until.and_then(rfc3339),
+            status: one.status.as_str(),
         }
     }
 }

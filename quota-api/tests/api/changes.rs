@@ -29,7 +29,7 @@ async fn a_user_sees_its_plan_and_every_counter() {
     assert_eq!(
         status["plan"],
         json!({ "id": "free", "title": "Free", "features": [], "price": null, "status": "active",
-            "since": null, "until": null, "source": "default", "timezone": "UTC" })
+            "since": null, "until": null, "anchor": null, "next": [], "source": "default", "timezone": "UTC" })
     );
     let quota = &status["quotas"][0];
     assert_eq!(quota["quota"], "messages");
@@ -258,7 +258,7 @@ async fn health_tells_of_store_ledger_and_configuration() {
     let health = kit.get("/admin/quotas/health").await.assert_ok().json();
     assert_eq!(health["status"], "ok");
     assert_eq!(health["store"]["breaker"], "closed");
-    assert_eq!(health["store"]["last_loss"], serde_json::Value::Null);
+    assert_eq!(health["store"]["last_loss"], Value::Null);
     assert_eq!(health["ledger"]["status"], "ok");
     assert_eq!(
         health["configuration"]["revision"],

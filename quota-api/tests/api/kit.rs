@@ -101,6 +101,14 @@ impl Kit {
         Self::over(folder, &format!("{CONFIG}{admin}{more}")).await
     }
 
+    /// With a role that may administer, and another `[identity]`.
+    pub(crate) async fn with_identity(identity: &str) -> Self {
+        let usual = "from = \"application\"\nrequire_tenant = true";
+        let config = CONFIG.replace(usual, identity);
+        let config = format!("{config}[admin]\nroles = [\"quota_admin\"]\n");
+        Self::over(tempfile::tempdir().unwrap(), &config).await
+    }
+
     /// Without `[admin]`.
     pub(crate) async fn without_admin() -> Self {
         Self::over(tempfile::tempdir().unwrap(), CONFIG).await

@@ -13,6 +13,8 @@ mod keys;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod mended;
+#[cfg(test)]
 mod offers;
 #[cfg(test)]
 mod openapi;

@@ -1,5 +1,7 @@
 //! Giving a subject a limit of its own.
 
+use std::sync::Arc;
+
 use quota_store::{
     Amount, Bound, Subject, UnixMillis,
     directory::{Entry, Override},
@@ -18,8 +20,7 @@ impl Administration {
     /// # Errors
     ///
     /// [`AdminError::Invalid`] for a quota that there is not, for more of what is unlimited, and for
-    /// an expiry that does not come; [`AdminError::NotFound`] where nothing is counted in the window
-    /// any more; [`AdminError::NoLedger`], [`AdminError::Store`] and [`AdminError::Ledger`].
+    /// an expiry that does not come; [`AdminError::NoLedger`], [`AdminError::Store`] and [`AdminError::Ledger`].
     pub async fn adjust(
         &self,
         subject: &Subject,
@@ -33,14 +34,22 @@ impl Administration {
         };
         for _ in 0..MAX_CONFLICTS {
             let entries = self.entries(subject).await?;
+            let claim = self.claim_of(subject).await?;
             let now = self.shared.store.now();
             let runtime = self.shared.runtime.load_full();
             let scope = scope_of(subject);
-            let before = Position::by_entries(&runtime, subject, &entries, now);
+            let before = Position::by_entries(&runtime, subject, (&entries, &claim), now);
             let old = entry_of(&entries, scope);
+            before.check_quota(&adjustment.quota)?;
+            let is_own =
+                |one: &Override| one.quota == adjustment.quota && one.window == adjustment.window;
+            if adjustment.to == AdjustTo::Plan && !old.overrides_at(now).any(is_own) {
+                // It has the plan's limit already.
+                return self.status_of(before, adjustment).await;
+            }
             let new = adjusted(adjustment, &before, &old)?;
             let entries = with_entry(&entries, scope, new.clone());
-            let after = Position::by_entries(&runtime, subject, &entries, now);
+            let after = Position::by_entries(&runtime, subject, (&entries, &claim), now);
             self.seed(change, &before, &after).await?;
             let Some(generation) = self.replace(change, &old, new).await? else {
                 continue;
@@ -60,7 +69,7 @@ impl Administration {
     ) -> Result<QuotaStatus, AdminError> {
         let values = self.values(&position).await?;
         let snapshot = Snapshot {
-            windows: position.windows,
+            windows: Arc::clone(&position.windows),
             values,
         };
         let found = snapshot.views().find(|view| {
@@ -68,13 +77,17 @@ impl Administration {
                 && view.rule.quota == adjustment.quota
                 && view.rule.limit.window == adjustment.window
         });
-        found
-            .map(|view| view.status())
+        if let Some(view) = found {
+            return Ok(view.status());
+        }
+        let (quota, window) = (&adjustment.quota, adjustment.window);
+        let key = [position.key(quota, window)];
+        let values = self.shared.store.read(&position.requester, &key).await;
+        let values = values.map_err(AdminError::Store)?;
+        position
+            .without_limit(quota, window, values.first().copied().unwrap_or_default())
             .ok_or_else(|| AdminError::NotFound {
-                what: format!(
-                    "limit on `{}` in the window `{}` any more: the plan has none",
-                    adjustment.quota, adjustment.window
-                ),
+                what: format!("quota `{quota}` any more"),
             })
     }
 }
@@ -91,7 +104,6 @@ fn adjusted(
         to,
         expires,
     } = adjustment;
-    before.check_quota(quota)?;
     let limit = match to {
         AdjustTo::Plan => None,
         AdjustTo::Limit(limit) => Some(*limit),

@@ -72,16 +72,17 @@ impl Administration {
         change: &PlanChange,
     ) -> Result<(Position, Position, [Entry; 2]), AdminError> {
         let entries = self.entries(subject).await?;
+        let claim = self.claim_of(subject).await?;
         let now = self.shared.store.now();
         let runtime = self.shared.runtime.load_full();
         let scope = scope_of(subject);
-        let before = Position::by_entries(&runtime, subject, &entries, now);
+        let before = Position::by_entries(&runtime, subject, (&entries, &claim), now);
         check(change, &before)?;
         let old = entry_of(&entries, scope);
         let mut new = switched(change, &before, &old);
         let standing_with = |entry: &Entry, now: UnixMillis| {
             let entries = with_entry(&entries, scope, entry.clone());
-            Position::by_entries(&runtime, subject, &entries, now)
+            Position::by_entries(&runtime, subject, (&entries, &claim), now)
         };
         let after = standing_with(&new, now);
         let given = match change.rule {

@@ -65,7 +65,8 @@ impl Administration {
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for a quota that there is not, and [`AdminError::Store`] and
+    /// [`AdminError::Invalid`] for a quota that there is not and for a window in which nothing is
+    /// counted, [`AdminError::Store`] and
     /// [`AdminError::Ledger`].
     #[expect(
         clippy::too_many_arguments,
@@ -81,6 +82,7 @@ impl Administration {
     ) -> Result<CounterChange, AdminError> {
         let position = self.position_now(subject).await?;
         position.check_quota(quota)?;
+        position.check_window(quota, window)?;
         let change = Change {
             subject,
             action: "used",
@@ -94,15 +96,18 @@ impl Administration {
         Ok(answer)
     }
 
-    /// Where a subject stands by the directory; without one, by the default plan.
+    /// Where a subject stands by the directory and its last attempt; without them, by the
+    /// default plan.
     pub(super) async fn position_now(&self, subject: &Subject) -> Result<Position, AdminError> {
         let entries = match self.shared.stored() {
             Some(_) => self.entries(subject).await?,
             None => quota_store::directory::Entries::default(),
         };
+        let claim = self.claim_of(subject).await?;
         let runtime = self.shared.runtime.load_full();
         let now = self.shared.store.now();
-        let position = Position::by_entries(&runtime, subject, &entries, now);
+        let known = (&entries, &claim);
+        let position = Position::by_entries(&runtime, subject, known, now);
         self.seed_young(&position).await;
         Ok(position)
     }

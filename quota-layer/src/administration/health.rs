@@ -5,6 +5,7 @@ use std::time::Duration;
 use quota_store::BreakerState;
 
 use super::{Administration, Health, HealthStatus};
+use crate::config::{StoreConfig, StoreUrl};
 
 /// How long a loss is something that people should look at.
 const RECENT: Duration = Duration::from_hours(1);
@@ -26,6 +27,10 @@ impl Administration {
         let last_loss = shared.store.last_loss();
         let has_lost =
             last_loss.is_some_and(|loss| shared.store.now() < loss.at.saturating_add(RECENT));
+        let is_refusing = shared
+            .records
+            .as_ref()
+            .is_some_and(|records| records.refuse(&shared.store));
         let is_whole = matches!(ledger, None | Some(Ok(_)))
             && breaker == BreakerState::Closed
             && reload_error.is_none()
@@ -33,6 +38,7 @@ impl Administration {
         Health {
             status: match (&store, is_whole) {
                 (Err(_), _) => HealthStatus::Down,
+                (Ok(()), _) if is_refusing => HealthStatus::Down,
                 (Ok(()), false) => HealthStatus::Degraded,
                 (Ok(()), true) => HealthStatus::Ok,
             },
@@ -42,10 +48,21 @@ impl Administration {
             ledger,
             backlog: waiting.records,
             lag: waiting.oldest,
+            is_refusing,
+            eviction: eviction(&runtime.config.store),
             revision: runtime.config.revision().to_owned(),
             reload_error,
             unmatched_rules: runtime.unmatched_rules(),
             unruled_routes: runtime.unruled_routes(),
         }
+    }
+}
+
+/// What the configuration says of a store that could evict counters.
+const fn eviction(config: &StoreConfig) -> Option<&'static str> {
+    match (&config.url, config.accept_eviction) {
+        (StoreUrl::Memory, _) => None,
+        (StoreUrl::Redis { .. }, true) => Some("accepted"),
+        (StoreUrl::Redis { .. }, false) => Some("refused"),
     }
 }

@@ -2,20 +2,29 @@
 
 use quota_store::{
     PlanName, Requester, Subject, TenantId, UserId,
-    directory::AssignedQuery,
+    directory::{AssignedQuery, Entries},
     ledger::{Batch, Target},
 };
 use serde_json::json;
 
 use super::{
     AdminError, Administration, Doing, PlanChange, Whom,
-    change::{Change, derived},
-    position::Position,
+    change::{Change, MAX_CONFLICTS, derived, too_many_conflicts},
+    position::{Position, entry_of, scope_of, with_entry},
     switch::check,
 };
 
 /// How many users are read from the database at once.
 const PAGE: u32 = 500;
+
+/// How the names begin that those have who were forgotten.
+const FORGOTTEN_PREFIX: &str = "forgotten-";
+
+/// Whether a user is one who was forgotten.
+pub(super) fn is_forgotten(user: &UserId) -> bool {
+    let name = user.as_str().strip_prefix(FORGOTTEN_PREFIX);
+    name.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
 
 /// How many records one step of forgetting changes.
 const FORGOTTEN_AT_ONCE: u32 = 1_000;
@@ -56,7 +65,9 @@ impl Administration {
                     .iter()
                     .filter(|subject| is_user_of(subject, tenant))
                 {
-                    count += self.assign_one(subject, change, dry_run, doing).await?;
+                    if self.has_now(subject, plan).await? {
+                        count += self.assign_one(subject, change, dry_run, doing).await?;
+                    }
                 }
             }
             Whom::Everyone => {
@@ -64,7 +75,7 @@ impl Administration {
                 loop {
                     let page = self.ledger()?.seen(tenant, after.as_ref(), PAGE).await;
                     let page = page.map_err(AdminError::Ledger)?;
-                    for user in page.rows.iter().filter(|user| !user.is_anonymous()) {
+                    for user in page.rows.iter().filter(|user| is_person(user)) {
                         let subject = user_of(tenant, user);
                         count += self.assign_one(&subject, change, dry_run, doing).await?;
                     }
@@ -104,6 +115,56 @@ impl Administration {
         }
     }
 
+    async fn has_now(&self, subject: &Subject, plan: &PlanName) -> Result<bool, AdminError> {
+        let entries = self.entries(subject).await?;
+        let entry = entry_of(&entries, scope_of(subject));
+        let present = entry.assignment_at(self.shared.store.now());
+        Ok(present.is_some_and(|one| one.plan == *plan))
+    }
+
+    /// Puts one plan in the place of another wherever a subject was assigned it, now or later: from
+    /// when on, until when and everything else stay.
+    pub(super) async fn rename_one(
+        &self,
+        subject: &Subject,
+        (old, new): (&PlanName, &PlanName),
+        doing: &Doing,
+    ) -> Result<(), AdminError> {
+        let doing = Doing {
+            id: derived(doing.id, &subject_label(subject)),
+            ..doing.clone()
+        };
+        let change = Change {
+            subject,
+            action: "plan",
+            doing: &doing,
+        };
+        let scope = scope_of(subject);
+        for _ in 0..MAX_CONFLICTS {
+            let entries = self.entries(subject).await?;
+            let before = entry_of(&entries, scope);
+            let mut after = before.clone();
+            for one in after.assignments.iter_mut().filter(|one| one.plan == *old) {
+                one.plan = new.clone();
+            }
+            if after == before {
+                return Ok(());
+            }
+            let claim = self.claim_of(subject).await?;
+            let runtime = self.shared.runtime.load_full();
+            let now = self.shared.store.now();
+            let position =
+                |entries: &Entries| Position::by_entries(&runtime, subject, (entries, &claim), now);
+            let others = with_entry(&entries, scope, after.clone());
+            self.seed(change, &position(&entries), &position(&others))
+                .await?;
+            if let Some(generation) = self.replace(change, &before, after).await? {
+                return self.advance(change, generation).await;
+            }
+        }
+        Err(too_many_conflicts())
+    }
+
     /// 1 where it changed something.
     pub(super) async fn assign_one(
         &self,
@@ -113,9 +174,10 @@ impl Administration {
         doing: &Doing,
     ) -> Result<u64, AdminError> {
         let entries = self.entries(subject).await?;
+        let claim = self.claim_of(subject).await?;
         let runtime = self.shared.runtime.load_full();
         let now = self.shared.store.now();
-        let position = Position::by_entries(&runtime, subject, &entries, now);
+        let position = Position::by_entries(&runtime, subject, (&entries, &claim), now);
         check(change, &position)?;
         let has_it = position.holding.terms(position.scope).plan() == Some(&change.plan);
         if has_it {
@@ -134,12 +196,17 @@ impl Administration {
     /// Forgets a person: records are pseudonymised, sums stay, what it was assigned goes. It answers
     /// how many records were changed.
     ///
+    /// Counters whose windows are open keep the person's id until these end: limits hold on.
+    ///
     /// # Errors
     ///
     /// [`AdminError::NoLedger`], [`AdminError::Store`] and [`AdminError::Ledger`].
     pub async fn forget(&self, requester: &Requester, doing: &Doing) -> Result<u64, AdminError> {
         let ledger = self.ledger()?;
-        let pseudonym = format!("forgotten-{}", derived(doing.id, "pseudonym").simple());
+        let pseudonym = format!(
+            "{FORGOTTEN_PREFIX}{}",
+            derived(doing.id, "pseudonym").simple()
+        );
         let Ok(pseudonym) = UserId::new(&pseudonym) else {
             unreachable!("a pseudonym is not empty");
         };
@@ -175,6 +242,11 @@ impl Administration {
         self.advance(change, entries.user.generation).await?;
         Ok(changed)
     }
+}
+
+/// Whether a user can be given something.
+fn is_person(user: &UserId) -> bool {
+    !user.is_anonymous() && !is_forgotten(user)
 }
 
 fn user_of(tenant: Option<&TenantId>, user: &UserId) -> Subject {

@@ -1,17 +1,24 @@
 //! Plans that the database keeps.
 
+mod defaults;
+mod successor;
+
 use std::sync::Arc;
 
 use quota_store::{
-    Availability, PlanName, UnixMillis,
+    Availability, PlanName, Subject, UnixMillis,
     directory::{PlansChange, PlansEdit, Replaced, StoredPlan, StoredPlans},
     ledger::{Audit, Target},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::{
+    defaults::{restore_default, set_default},
+    successor::check_successor,
+};
 use super::{
-    AdminError, Administration, ChangeAt, ChangeRule, Doing, PlanChange, PlanView, PutPlan,
-    change::{MAX_CONFLICTS, too_many_conflicts},
+    AdminError, Administration, Doing, PlanView, PutPlan,
+    change::{MAX_CONFLICTS, derived, too_many_conflicts},
 };
 use crate::{
     config::{Config, Rejected, merged},
@@ -83,11 +90,14 @@ impl Administration {
         let runtime = self.shared.runtime.load_full();
         let stored = self.stored_plans().await?;
         remove(&runtime.file, &stored, plan)?;
+        if let Some(other) = reassign_to {
+            check_successor(&merged(&runtime.file, &stored).0, plan, other)?;
+        }
         let subjects = self.with_plan(plan, None).await?;
         if let (Some(first), None) = (subjects.first(), reassign_to) {
             let kind = match first {
-                quota_store::Subject::User { .. } => "users",
-                quota_store::Subject::Tenant(_) => "tenants",
+                Subject::User { .. } => "users",
+                Subject::Tenant(_) => "tenants",
             };
             return Err(AdminError::Conflict(format!(
                 "{kind} have the plan `{plan}`: {} in all; name another one with reassign_to",
@@ -95,13 +105,36 @@ impl Administration {
             )));
         }
         if let Some(other) = reassign_to {
-            let change = carry_to(other);
-            for subject in &subjects {
-                self.assign_one(subject, &change, false, doing).await?;
-            }
+            self.rename_each(&subjects, (plan, other), doing).await?;
         }
         let work_out = |file: &Config, stored: &StoredPlans, _| remove(file, stored, plan);
-        self.edit_plans(doing, work_out).await
+        self.edit_plans(doing, work_out).await?;
+        // Who was given it meanwhile: nobody can be any more.
+        let late = self.with_plan(plan, None).await?;
+        if let Some(other) = reassign_to {
+            return self.rename_each(&late, (plan, other), &again(doing)).await;
+        }
+        if !late.is_empty() {
+            tracing::warn!(
+                target: "quota::plan",
+                plan = plan.as_str(),
+                subjects = late.len(),
+                "somebody was given a plan while it was removed; they have the default plan"
+            );
+        }
+        Ok(())
+    }
+
+    async fn rename_each(
+        &self,
+        subjects: &[Subject],
+        plans: (&PlanName, &PlanName),
+        doing: &Doing,
+    ) -> Result<(), AdminError> {
+        for subject in subjects {
+            self.rename_one(subject, plans, doing).await?;
+        }
+        Ok(())
     }
 
     /// Names the default plan.
@@ -118,6 +151,18 @@ impl Administration {
         let work_out = |file: &Config, stored: &StoredPlans, _| set_default(file, stored, plan);
         self.edit_plans(doing, work_out).await?;
         self.plan_view(plan)
+    }
+
+    /// Lets the default plan be the file's again.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NoLedger`], [`AdminError::Store`] and [`AdminError::Ledger`].
+    pub async fn restore_default_plan(&self, doing: &Doing) -> Result<PlanView, AdminError> {
+        let work_out = |file: &Config, stored: &StoredPlans, _| Ok(restore_default(file, stored));
+        self.edit_plans(doing, work_out).await?;
+        let plan = self.shared.runtime.load().file.default_plan.name.clone();
+        self.plan_view(&plan)
     }
 
     async fn edit_plans(
@@ -186,17 +231,11 @@ fn view(runtime: &Runtime, name: &PlanName) -> Option<PlanView> {
     })
 }
 
-fn carry_to(plan: &PlanName) -> PlanChange {
-    PlanChange {
-        plan: plan.clone(),
-        rule: ChangeRule::Carry,
-        at: ChangeAt::Now,
-        anchor: None,
-        timezone: None,
-        starts_at: None,
-        ends_at: None,
-        then: None,
-        status: quota_store::directory::Status::Active,
+/// The same act once more, for those who were missed.
+fn again(doing: &Doing) -> Doing {
+    Doing {
+        id: derived(doing.id, "again"),
+        ..doing.clone()
     }
 }
 
@@ -281,28 +320,6 @@ fn remove(file: &Config, stored: &StoredPlans, plan: &PlanName) -> Result<Edited
         before: before.body.clone(),
         after: Value::Null,
         plans,
-    })
-}
-
-fn set_default(file: &Config, stored: &StoredPlans, plan: &PlanName) -> Result<Edited, AdminError> {
-    let (config, _) = merged(file, stored);
-    let found = config.plans.iter().find(|known| known.name == *plan);
-    let found = found.ok_or_else(|| no_plan(plan))?;
-    if found.availability == Availability::Disabled {
-        return Err(AdminError::Conflict(format!(
-            "the plan `{plan}` is disabled, so it can't be the default"
-        )));
-    }
-    Ok(Edited {
-        edit: PlansEdit::Default(Some(plan.clone())),
-        plans: StoredPlans {
-            default: Some(plan.clone()),
-            ..stored.clone()
-        },
-        target: Target::Installation,
-        action: "default_plan",
-        before: json!(config.default_plan.name.as_str()),
-        after: json!(plan.as_str()),
     })
 }
 

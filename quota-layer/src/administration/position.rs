@@ -3,19 +3,31 @@
 use std::sync::Arc;
 
 use quota_store::{
-    Bound, CounterKey, KnownGeneration, Plan, QuotaName, Requester, Scope, Subject, UnixMillis,
-    UserId, Window, WindowSpan,
-    directory::{Entries, Entry},
+    Bound, CounterKey, CounterValue, KnownGeneration, Plan, PlanName, QuotaName, Requester, Scope,
+    Subject, UnixMillis, UserId, Window, WindowSpan,
+    directory::{Assignment, Entries, Entry},
     ledger::PlanSource,
 };
 
 use super::AdminError;
 use crate::{
+    QuotaState, QuotaStatus,
     charge::{CounterRule, TableMaker, Windows, all_quotas},
     config::Config,
     plans::{self, Holding, Looked, Resolved},
     runtime::RequestRuntime,
+    status::rfc3339,
 };
+
+/// The plan that the token of a subject claims, as far as its last attempt tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim(pub(super) Option<PlanName>);
+
+impl Claim {
+    pub(super) fn as_deref(&self) -> Option<&str> {
+        self.0.as_ref().map(PlanName::as_str)
+    }
+}
 
 /// A subject under the plans and limits that hold for it.
 #[derive(Clone, Debug)]
@@ -71,11 +83,11 @@ pub(super) fn with_entry(entries: &Entries, scope: Scope, entry: Entry) -> Entri
 }
 
 impl Position {
-    /// The position by what is known of a subject and its tenant.
+    /// The position by what is known of a subject and its tenant, and by what its token claims.
     pub(super) fn by_entries(
         runtime: &RequestRuntime,
         subject: &Subject,
-        entries: &Entries,
+        (entries, claim): (&Entries, &Claim),
         now: UnixMillis,
     ) -> Self {
         let looked = Looked {
@@ -83,7 +95,7 @@ impl Position {
             user_generation: KnownGeneration::Untracked,
             tenant_generation: KnownGeneration::Untracked,
         };
-        Self::of(runtime, subject, (looked, None), now)
+        Self::of(runtime, subject, (looked, claim.as_deref()), now)
     }
 
     /// The position by what was looked up, and by what a token claims.
@@ -181,6 +193,56 @@ impl Position {
         }
     }
 
+    /// How a window stands that nothing limits; `None` where there is no such quota.
+    pub(super) fn without_limit(
+        &self,
+        quota: &QuotaName,
+        window: Window,
+        value: CounterValue,
+    ) -> Option<QuotaStatus> {
+        let mut quotas = self.config().quotas.iter();
+        let known = quotas.find(|known| known.name == *quota)?;
+        Some(QuotaStatus {
+            quota: quota.as_str().to_owned(),
+            title: known.title.get("en").to_owned(),
+            unit: known.unit_one.clone(),
+            scope: self.scope.as_str(),
+            window: window.to_string(),
+            limit: None,
+            hard_limit: None,
+            used: value.used.get(),
+            reserved: value.reserved.get(),
+            remaining: None,
+            percent_used: None,
+            state: QuotaState::Unlimited,
+            warning_level: None,
+            in_grace: false,
+            resets_at: self.span(window).end().and_then(rfc3339),
+        })
+    }
+
+    /// That something is counted in a window of a quota.
+    pub(super) fn check_window(&self, quota: &QuotaName, window: Window) -> Result<(), AdminError> {
+        if self.limit(quota, window).is_some() {
+            return Ok(());
+        }
+        let of_quota = self.own_counters().filter(|(rule, _)| rule.quota == *quota);
+        let windows: Vec<String> = of_quota
+            .map(|(rule, _)| rule.limit.window.to_string())
+            .collect();
+        Err(AdminError::Invalid {
+            field: "window".to_owned(),
+            problem: format!(
+                "nothing of `{quota}` is counted in the window `{window}`; it is counted in: {}",
+                if windows.is_empty() {
+                    "none".to_owned()
+                } else {
+                    windows.join(", ")
+                }
+            ),
+        })
+    }
+
     /// That there is such a quota.
     pub(super) fn check_quota(&self, quota: &QuotaName) -> Result<(), AdminError> {
         let is_it = |known: &crate::config::QuotaConfig| known.name == *quota;
@@ -191,6 +253,15 @@ impl Position {
             field: "quota".to_owned(),
             problem: format!("there is no quota `{quota}`"),
         })
+    }
+
+    /// What is assigned for later: to the subject, else to its tenant.
+    pub(super) fn next(&self) -> &[Assignment] {
+        let own = &self.holding.terms(self.scope).next;
+        if own.is_empty() && self.holding.terms(self.scope).assignment.is_none() {
+            return &self.holding.tenant.next;
+        }
+        own
     }
 
     /// The name of the calendar that its windows follow.

@@ -1,7 +1,7 @@
 //! Giving units back.
 
 use quota_store::{
-    Act, Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, UnixMillis,
+    Act, Amount, CounterKey, QuotaName, Requester, ReservationId, Subject, TenantId, UnixMillis,
     ledger::{AuditQuery, Batch, History, Posting, Span, Target},
 };
 use serde_json::json;
@@ -88,6 +88,43 @@ impl Administration {
             ));
         }
         self.record_refund(change, changed, (quota, given, attempt))
+            .await
+    }
+
+    /// Gives units back to a tenant as a whole, in the present windows.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Conflict`] where the tenant has no counter of the quota,
+    /// [`AdminError::Invalid`] for a quota that there is not, and [`AdminError::Store`] and
+    /// [`AdminError::Ledger`].
+    pub async fn refund_tenant(
+        &self,
+        tenant: &TenantId,
+        quota: &QuotaName,
+        amount: Amount,
+        doing: &Doing,
+    ) -> Result<Vec<CounterChange>, AdminError> {
+        let subject = Subject::Tenant(tenant.clone());
+        let position = self.position_now(&subject).await?;
+        position.check_quota(quota)?;
+        let change = Change {
+            subject: &subject,
+            action: "refund",
+            doing,
+        };
+        let mut changed = Vec::new();
+        let keys = position.own_counters().map(|(_, key)| key);
+        for key in keys.filter(|key| key.quota == *quota) {
+            let back = (amount, position.now);
+            changed.push(self.give_back(change, key.clone(), back).await?);
+        }
+        if changed.is_empty() {
+            return Err(AdminError::Conflict(
+                "nothing of this quota is counted for the tenant as a whole".to_owned(),
+            ));
+        }
+        self.record_refund(change, changed, (quota, amount, None))
             .await
     }
 

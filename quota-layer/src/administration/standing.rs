@@ -6,10 +6,11 @@ use quota_store::{CounterValues, Requester, Scope, Subject, TenantId, directory:
 
 use super::{
     AdminError, Administration, PlanStanding, QuotaStanding, Standing, position::Position,
+    users::claimed,
 };
 use crate::{
     QuotaIdentity, headers,
-    plans::Lookup,
+    plans::{Lookup, billing_anchor},
     status::{CounterView, Snapshot, closest},
 };
 
@@ -29,16 +30,22 @@ impl Administration {
             tenant: requester.tenant.clone(),
             user: requester.user.clone(),
         };
-        let claim = identity.and_then(QuotaIdentity::plan);
+        // Users are not told when they were there; so they can do without the ledger.
+        let seen = match identity {
+            Some(_) => None,
+            None => self.last_seen(&subject).await?,
+        };
+        let last = claimed(seen.as_ref());
+        let claim = match identity {
+            Some(identity) => identity.plan(),
+            None => last.as_deref(),
+        };
         let position = self.position(&subject, claim).await;
         let responses = &position.config().responses;
         let hides_tenant = identity.is_some() && headers::is_hidden(responses, Scope::Tenant);
         let shows = |scope| scope == Scope::User || !hides_tenant;
         let mut standing = self.standing(&position, shows).await?;
-        // Users are not told when they were there; so they can do without the ledger.
-        if identity.is_none() {
-            standing.last_seen_at = self.last_seen(&subject).await?;
-        }
+        standing.last_seen_at = seen.map(|seen| seen.at);
         Ok(standing)
     }
 
@@ -53,10 +60,12 @@ impl Administration {
 
     /// How a subject stands, for administrators.
     pub(super) async fn standing_of(&self, subject: &Subject) -> Result<Standing, AdminError> {
-        let position = self.position(subject, None).await;
+        let seen = self.last_seen(subject).await?;
+        let claim = claimed(seen.as_ref());
+        let position = self.position(subject, claim.as_deref()).await;
         let shows = |scope| scope == position.scope || scope == Scope::Tenant;
         let mut standing = self.standing(&position, shows).await?;
-        standing.last_seen_at = self.last_seen(subject).await?;
+        standing.last_seen_at = seen.map(|seen| seen.at);
         Ok(standing)
     }
 
@@ -138,6 +147,8 @@ fn plan_standing(position: &Position) -> PlanStanding {
         status: assignment.map_or(Status::Active, |one| one.status),
         since: assignment.map(|one| one.since),
         until: assignment.and_then(|one| one.until),
+        anchor: assignment.map(billing_anchor),
+        next: position.next().to_vec(),
         timezone: position.timezone_name(),
         plan,
     }

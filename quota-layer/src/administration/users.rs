@@ -3,14 +3,17 @@
 use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use quota_store::{
-    Amount, CounterKey, CounterValue, PlanName, Requester, Scope, Subject, UnixMillis, UserId,
-    WindowSpan,
-    ledger::{Balance, HolderCursor, HoldersOrder, HoldersQuery, PlanSource},
+    Amount, CounterKey, CounterValue, Requester, Scope, Subject, UnixMillis, UserId, WindowSpan,
+    ledger::{Balance, HolderCursor, HoldersOrder, HoldersQuery, LastSeen, PlanSource},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminError, Administration, UserRow, UsersQuery, UsersSort, position::Position};
-use crate::{plans::Lookup, runtime::RequestRuntime, status::CounterView};
+use super::{
+    AdminError, Administration, UserRow, UsersQuery, UsersSort,
+    many::is_forgotten,
+    position::{Claim, Position},
+};
+use crate::{config::PlanFrom, plans::Lookup, runtime::RequestRuntime, status::CounterView};
 
 /// How many counters one call looks at, at most; what is found by then is a page.
 const LOOKED_AT: u32 = 1_000;
@@ -75,16 +78,29 @@ impl Administration {
     pub(super) async fn last_seen(
         &self,
         subject: &Subject,
-    ) -> Result<Option<UnixMillis>, AdminError> {
+    ) -> Result<Option<LastSeen>, AdminError> {
         let Some(ledger) = self.shared.ledger() else {
             return Ok(None);
         };
-        let seen = ledger
-            .last_seen(subject)
-            .await
-            .map_err(AdminError::Ledger)?;
-        Ok(seen.map(|seen| seen.at))
+        ledger.last_seen(subject).await.map_err(AdminError::Ledger)
     }
+
+    /// The plan that a user's token claims, which only its last attempt tells.
+    pub(super) async fn claim_of(&self, subject: &Subject) -> Result<Claim, AdminError> {
+        let runtime = self.shared.runtime.load_full();
+        let has_claims = runtime.config.identity.plan_from.contains(&PlanFrom::Claim);
+        if !has_claims || matches!(subject, Subject::Tenant(_)) {
+            return Ok(Claim::default());
+        }
+        Ok(claimed(self.last_seen(subject).await?.as_ref()))
+    }
+}
+
+/// The plan of an attempt, where a token claimed it.
+pub(super) fn claimed(seen: Option<&LastSeen>) -> Claim {
+    let plan = seen.and_then(|seen| seen.plan.as_ref());
+    let plan = plan.filter(|plan| plan.source == PlanSource::Claim);
+    Claim(plan.map(|plan| plan.plan.clone()))
 }
 
 /// One call, and what it knows already.
@@ -127,7 +143,7 @@ impl Listing<'_> {
         let Subject::User { user, .. } = &balance.subject else {
             return Ok(None);
         };
-        if user.is_anonymous() {
+        if user.is_anonymous() || is_forgotten(user) {
             return Ok(None);
         }
         let position = self.position(&balance.subject, user).await?;
@@ -193,24 +209,11 @@ impl Listing<'_> {
         };
         let assignments = &self.administration.shared.assignments;
         let looked = assignments.look(&requester, self.now, Lookup::Cached).await;
-        // A token's plan is known from the last attempt only.
-        let claim = match looked.known().plan() {
-            Some(_) => None,
-            None => self.last_plan(subject).await?,
-        };
-        let claim = claim.as_ref().map(PlanName::as_str);
-        let position = Position::of(&self.runtime, subject, (looked, claim), self.now);
+        let claim = self.administration.claim_of(subject).await?;
+        let position = Position::of(&self.runtime, subject, (looked, claim.as_deref()), self.now);
         let position = Arc::new(position);
         self.positions.insert(user.clone(), Arc::clone(&position));
         Ok(position)
-    }
-
-    async fn last_plan(&self, subject: &Subject) -> Result<Option<PlanName>, AdminError> {
-        let seen = self.administration.ledger()?.last_seen(subject).await;
-        let seen = seen.map_err(AdminError::Ledger)?;
-        let plan = seen.and_then(|seen| seen.plan);
-        let claimed = plan.filter(|plan| plan.source == PlanSource::Claim);
-        Ok(claimed.map(|plan| plan.plan))
     }
 }
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quota_store::{
     Amount, Bound, Plan, PlanName, QuotaName, TenantId, UnixMillis, UserId, Window,
-    directory::{Override, Status},
+    directory::{Assignment, Override, Status},
     ledger::PlanSource,
 };
 use secrecy::SecretString;
 
-use crate::{QuotaState, QuotaStatus};
+use crate::{QuotaState, QuotaStatus, Unauthenticated};
 
 /// What could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,21 @@ pub enum AdminError {
     Ledger(#[source] quota_store::ledger::LedgerError),
 }
 
+/// Why nobody is known to send a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotIdentified {
+    /// It has no token, or none that is good.
+    #[error("{0}")]
+    Unauthenticated(Unauthenticated),
+    /// The keys that its token could be verified with can't be fetched.
+    #[error("the token can't be verified at the moment; try again later")]
+    Unavailable {
+        /// After how many seconds.
+        retry_after_seconds: u64,
+    },
+}
+
 /// Who does something, and why; it is audited.
 #[derive(Clone, Debug)]
 pub struct Doing {
@@ -60,7 +75,7 @@ pub struct Doing {
 /// What of the configuration those who serve people need.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whether tokens name a tenant, so that administrators must.
+    /// Whether tokens may name a tenant, so that administrators must.
     pub has_tenants: bool,
     /// Where users go for more.
     pub upgrade_url: Option<String>,
@@ -127,6 +142,10 @@ pub struct PlanStanding {
     pub since: Option<UnixMillis>,
     /// Until when it is assigned.
     pub until: Option<UnixMillis>,
+    /// Where the billing periods of its assignment begin.
+    pub anchor: Option<UnixMillis>,
+    /// What is assigned for later, the earliest first.
+    pub next: Vec<Assignment>,
     /// The time zone whose calendar the windows follow.
     pub timezone: String,
 }
@@ -297,7 +316,7 @@ pub enum ChangeAt {
 pub enum Whom {
     /// These users.
     Users(Vec<UserId>),
-    /// Every user that was assigned this plan.
+    /// Every user to whom this plan is assigned now.
     WithPlan(PlanName),
     /// Every user that the ledger has seen.
     Everyone,
@@ -333,6 +352,11 @@ pub struct Health {
     pub backlog: usize,
     /// How long the oldest of them has been waiting.
     pub lag: Option<Duration>,
+    /// Whether requests are refused because too many records wait.
+    pub is_refusing: bool,
+    /// `refused` where the store did not start if it could evict counters, `accepted` where that
+    /// is accepted; `None` where the store evicts nothing.
+    pub eviction: Option<&'static str>,
     /// Revision of the configuration in force.
     pub revision: String,
     /// Why the last reload failed, where it did.

@@ -28,6 +28,8 @@ pub(crate) struct Holding {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
     pub(crate) assignment: Option<Assignment>,
+    /// What is assigned for later, the earliest first.
+    pub(crate) next: Vec<Assignment>,
     /// The time zone of the assignment.
     timezone: Option<TimeZone>,
     pub(crate) overrides: Vec<Override>,
@@ -141,6 +143,12 @@ impl Terms {
         let timezone = assignment.as_ref().and_then(|one| one.timezone.as_deref());
         Self {
             timezone: timezone.and_then(known_zone),
+            next: entry
+                .assignments
+                .iter()
+                .filter(|one| one.since > now)
+                .cloned()
+                .collect(),
             assignment,
             overrides: entry.overrides_at(now).cloned().collect(),
         }
