@@ -9,7 +9,7 @@ use std::{
 use quota_store::{
     Administered, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     DynCounterStore, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends,
-    Settled, StoreError, UnixMillis, ledger::Backlog,
+    Settled, StoreError, StoreErrorKind, UnixMillis, ledger::Backlog,
 };
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub enum Commits {
     Wait,
     /// They run, and their acknowledgement never comes.
     Lost,
+    /// They do not run, and never will: their counters are unreadable.
+    Unreadable,
 }
 
 /// Any store, watched; clones of the [`Watch`] see every call.
@@ -122,6 +124,9 @@ impl CounterStore for WatchedStore {
     async fn commit(&self, commit: &Commit) -> Result<Settled, StoreError> {
         self.watch.count("commit");
         let commits = self.watch.commits().await;
+        if commits == Commits::Unreadable {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "unreadable"));
+        }
         let settled = self.inner.commit(commit).await;
         if commits == Commits::Lost {
             pending::<()>().await;
