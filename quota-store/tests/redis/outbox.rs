@@ -289,7 +289,9 @@ async fn an_orphan_that_can_not_end_is_not_in_the_ledger_either() {
     kit.allowed(&Arc::new(orphan)).await;
     let hashes: Vec<String> = kit.server.run("KEYS quota:*:t:acme").await;
     kit.server.run::<u64>(&format!("DEL {}", hashes[0])).await;
-    kit.server.run::<String>(&format!("SET {} spoilt", hashes[0])).await;
+    kit.server
+        .run::<String>(&format!("SET {} spoilt", hashes[0]))
+        .await;
     let live = async || kit.server.run::<Vec<String>>("KEYS quota:*:x").await;
     until(async || live().await.is_empty()).await;
     recording.drained().await;
@@ -319,7 +321,8 @@ async fn acts_of_administration_are_posted_as_the_difference_they_made() {
     };
     kit.store.administer(&operation).await.unwrap();
     let again = kit.store.administer(&operation).await.unwrap();
-    assert_eq!(again, Administered::Already);
+    let (before, after) = (amount(0), amount(2));
+    assert_eq!(again, Administered::Already { before, after });
     recording.drained().await;
     let sums = recording
         .ledger

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::{OperationId, ReservationId, UnixMillis};
+use crate::{Amount, OperationId, ReservationId, UnixMillis};
 
 /// How a reservation ended, where that must be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ struct Marker {
 #[derive(Debug, Default)]
 pub(super) struct Markers {
     markers: HashMap<About, Marker, RandomState>,
+    /// What acts of administration made of counters: used before and after. Kept as long as their
+    /// markers are.
+    acts: HashMap<OperationKey, (Amount, Amount), RandomState>,
     // May be too early for a marker that was set again; `prune` then looks again later.
     order: BinaryHeap<Reverse<(UnixMillis, About)>>,
 }
@@ -57,6 +60,18 @@ impl Markers {
     /// How a reservation ended, if that is remembered.
     pub(super) fn end_of(&self, id: ReservationId, now: UnixMillis) -> Option<Ended> {
         self.get(About::End(id), now)
+    }
+
+    /// What an act made of a counter, if that is remembered.
+    pub(super) fn act_of(&self, id: OperationId, now: UnixMillis) -> Option<(Amount, Amount)> {
+        let key = OperationKey::from(id);
+        let is_known = self.contains(About::Administration(key), now);
+        self.acts.get(&key).copied().filter(|_| is_known)
+    }
+
+    /// Keeps what an act that was marked made of a counter.
+    pub(super) fn keep_act(&mut self, id: OperationId, change: (Amount, Amount)) {
+        self.acts.insert(id.into(), change);
     }
 
     /// Whether there is a marker.
@@ -104,6 +119,9 @@ impl Markers {
                 Some(until) if until > now => self.order.push(Reverse((until, about))),
                 Some(_) => {
                     self.markers.remove(&about);
+                    if let About::Administration(act) = about {
+                        self.acts.remove(&act);
+                    }
                     dropped += 1;
                 }
                 None => {}
