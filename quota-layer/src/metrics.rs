@@ -184,11 +184,6 @@ pub(crate) fn settle_dropped() {
     counter!("quota_settles_dropped_total").increment(1);
 }
 
-/// A charge that will never be in the ledger.
-pub(crate) fn record_dropped() {
-    counter!("quota_ledger_dropped_total").increment(1);
-}
-
 /// Requests that no rule names.
 #[derive(Debug, Default)]
 pub(crate) struct UnmatchedMetric(Lazy<Counter>);

@@ -255,6 +255,7 @@ impl Resolved {
         for (known, floor) in [
             (&mut self.user_generation, floor.user),
             (&mut self.tenant_generation, floor.tenant),
+            (&mut self.plans_generation, floor.plans),
         ] {
             if let KnownGeneration::Fresh(loaded) = known
                 && floor.is_some_and(|floor| *loaded < floor)
@@ -275,18 +276,21 @@ impl Resolved {
 pub(crate) struct Floor {
     user: Option<Generation>,
     tenant: Option<Generation>,
+    plans: Option<Generation>,
 }
 
 impl Floor {
     /// Takes what the store answered.
     pub(crate) fn note(&mut self, stale: &Stale) {
-        if let Stale::Plan { scope, current } = stale {
-            let known = match scope {
-                Scope::User => &mut self.user,
-                Scope::Tenant => &mut self.tenant,
-            };
-            *known = (*known).max(*current);
-        }
+        let (known, current) = match stale {
+            Stale::Plan { scope, current } => match scope {
+                Scope::User => (&mut self.user, current),
+                Scope::Tenant => (&mut self.tenant, current),
+            },
+            Stale::Plans { current } => (&mut self.plans, current),
+            Stale::Window { .. } => return,
+        };
+        *known = (*known).max(*current);
     }
 }
 

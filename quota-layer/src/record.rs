@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use quota_store::{
-    Amounts, Commit, GuardedStore, Reservation, Settled, StoreError,
+    Amounts, Commit, GuardedStore, Orphans, Reservation, Settled, StoreError,
     ledger::{
         Attempt, Backlog, Denials, Entry, Gauges, Outcome, Posting, PostingKind, Recorder,
         RecorderOptions, Recording,
@@ -90,7 +90,15 @@ impl Records {
 
     /// Whether requests are refused because too many records wait.
     pub(crate) fn refuse(&self, store: &GuardedStore) -> bool {
-        self.config.on_backlog_full == OnBacklogFull::Deny && self.are_full(store)
+        match self.config.on_backlog_full {
+            OnBacklogFull::Deny => self.are_full(store),
+            // A store that writes the ledger keeps what was charged all the same, and its memory
+            // ends somewhere.
+            OnBacklogFull::Drop => {
+                let most = self.config.backlog.saturating_mul(2);
+                store.writes_ledger() && store.backlog().records >= most
+            }
+        }
     }
 
     /// Whether as many records wait as may, here or in the store.
@@ -100,16 +108,12 @@ impl Records {
     }
 
     /// What a commit brings along for a store that writes the ledger itself, and for those who
-    /// write it after one that does not; `None` where it is not recorded.
+    /// write it after one that does not; `None` where the ledger is told the amounts alone.
     pub(crate) fn attempt(&self, store: &GuardedStore, attempt: Attempt) -> Option<Arc<Attempt>> {
         let is_dropped = store.writes_ledger()
             && self.config.on_backlog_full == OnBacklogFull::Drop
             && self.are_full(store);
-        if is_dropped {
-            crate::metrics::record_dropped();
-            return None;
-        }
-        Some(Arc::new(attempt))
+        (!is_dropped).then(|| Arc::new(attempt))
     }
 
     /// What was charged and waits to be written by this process.
@@ -171,6 +175,23 @@ impl Records {
         };
         let posting = posting(&commit.reservation, &commit.amounts, kind);
         self.keep(attempt, posting)
+    }
+
+    /// Records a commit that no store ever acknowledged, so that what was used is known. Where
+    /// expired reservations are charged, the store charges this one itself.
+    pub(crate) fn given_up(&self, commit: &Commit) {
+        if commit.reservation.request.orphans == Orphans::Charge {
+            return;
+        }
+        if let Some(attempt) = &commit.attempt {
+            let attempt = Attempt {
+                outcome: Outcome::Late,
+                ..(**attempt).clone()
+            };
+            let posting = posting(&commit.reservation, &commit.amounts, PostingKind::Late);
+            // It goes on by itself.
+            drop(self.keep(attempt, posting));
+        }
     }
 
     /// Records what was charged; `None` where it is dropped, as the configuration says.

@@ -2,6 +2,7 @@
 //! the background, and commits that were not acknowledged.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -45,7 +46,6 @@ const STORE_MARGIN: Duration = Duration::from_mins(10);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// One thing to settle.
-#[derive(Debug)]
 enum Job {
     /// Until acknowledged; its reservation is renewed meanwhile.
     Commit(Commit, LiveKey),
@@ -53,6 +53,19 @@ enum Job {
     Release(Reservation),
     /// Until acknowledged or expired.
     Abort(Arc<Reserve>),
+}
+
+/// Told to the log, which is to know nothing of people: neither who they are, nor what their
+/// applications say of them.
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, id) = match self {
+            Self::Commit(commit, _) => ("commit", commit.reservation.request.id),
+            Self::Release(reservation) => ("release", reservation.request.id),
+            Self::Abort(request) => ("abort", request.id),
+        };
+        write!(f, "{kind} {id}")
+    }
 }
 
 /// Hands settles to a tracked, bounded queue; clones share it.
@@ -259,8 +272,12 @@ impl Tracked {
                     target: "quota::settle",
                     error = %error,
                     ?job,
-                    "a settle was given up: a commit among them is not charged, other units expire"
+                    "a settle was given up: its units expire, and a commit is charged in the \
+                     ledger alone, if there is one"
                 );
+                if let (Job::Commit(commit, _), Some(records)) = (&job, &self.records) {
+                    records.given_up(commit);
+                }
                 break;
             }
             tokio::time::sleep(backoff).await;
@@ -291,5 +308,35 @@ impl Tracked {
             Job::Release(reservation) => self.store.release(reservation).await.map(drop),
             Job::Abort(request) => self.store.abort(request).await.map(drop),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quota_store::{KnownGeneration, Orphans, Requester, ReservationId, UserId};
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_says_of_a_job_names_nobody() {
+        let now = UnixMillis::new(1_700_000_000_000);
+        let request = Reserve {
+            id: ReservationId::generate(now),
+            requester: Requester {
+                tenant: None,
+                user: UserId::new("ama@example.com").unwrap(),
+            },
+            not_after: now,
+            ttl: Duration::from_secs(1),
+            user_generation: KnownGeneration::Untracked,
+            tenant_generation: KnownGeneration::Untracked,
+            plans_generation: KnownGeneration::Untracked,
+            max_in_flight: 1,
+            orphans: Orphans::Release,
+            holds: std::iter::empty().collect(),
+        };
+        let id = request.id;
+        let said = format!("{:?}", Job::Abort(Arc::new(request)));
+        assert_eq!(said, format!("abort {id}"));
     }
 }

@@ -46,6 +46,11 @@ pub enum Administered {
     },
     /// The subject's generation is now this one. It never goes back.
     Generation(Generation),
-    /// It had taken effect before: nothing happened.
-    Already,
+    /// It had taken effect on a counter before: nothing happened now.
+    Already {
+        /// What was used before it took effect.
+        before: Amount,
+        /// What was used after it.
+        after: Amount,
+    },
 }

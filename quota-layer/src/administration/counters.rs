@@ -149,15 +149,10 @@ impl Administration {
         };
         let (before, after) = match self.administer(&operation).await? {
             Administered::Counter { before, after } => (before.used, after.used),
-            Administered::Already | Administered::Generation(_) => {
-                let keys = std::slice::from_ref(&key);
-                let values = self.shared.store.read(&operation.requester, keys).await;
-                let used = values
-                    .map_err(AdminError::Store)?
-                    .first()
-                    .map(|value| value.used);
-                (used.unwrap_or_default(), used.unwrap_or_default())
-            }
+            // It may not be in the ledger yet, which takes it once.
+            Administered::Already { before, after } => (before, after),
+            // No act on a counter is answered so.
+            Administered::Generation(_) => (Amount::ZERO, Amount::ZERO),
         };
         Ok(Changed {
             posting: self.posting((change.subject, id), &key, signed_difference(before, after)),

@@ -92,10 +92,10 @@ impl Ask<'_> {
         let config = &self.runtime.config;
         let claim = self.identity.plan();
         let mut plans = plans::resolve(config, claim, self.requester, looked)?;
-        plans.accept_older(&knowledge.floor);
         plans.plans_generation = self
             .shared
             .plans_generation(self.runtime, knowledge.has_fresh_plans);
+        plans.accept_older(&knowledge.floor);
         Ok(plans)
     }
 

@@ -76,7 +76,7 @@ pub(super) fn read(
             })
             .unwrap_or_default(),
         max_id_bytes: take(&mut keys, "max_id_bytes")
-            .and_then(|item| item.whole(1..=65_536, findings))
+            .and_then(|item| item.whole(1..=1_024, findings))
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(256),
     };

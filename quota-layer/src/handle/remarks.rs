@@ -17,6 +17,9 @@ const MAX_LENGTH: usize = 64;
 const MAX_METADATA: usize = 16;
 const MAX_METADATA_BYTES: usize = 4_096;
 
+/// How deep a value may be nested. What is much deeper JSON readers refuse to read.
+const MAX_DEPTH: usize = 32;
+
 /// What the ledger keeps of them.
 #[derive(Debug, Default)]
 pub(crate) struct Remarks {
@@ -45,10 +48,18 @@ impl QuotaHandle {
 
     /// Attaches something to the record of the charge, as JSON; said again, the last value counts.
     ///
-    /// A charge has at most 16 of them, of 4 KiB together. More change nothing: each is an error in
-    /// the log and a metric.
+    /// A charge has at most 16 of them, of 4 KiB together, and none is nested deeper than 32 levels.
+    /// More change nothing: each is an error in the log and a metric.
     pub fn metadata(&self, name: &str, value: impl Into<Value>) {
         let value = value.into();
+        if is_deeper(&value, MAX_DEPTH) {
+            tracing::error!(
+                target: "quota::report",
+                name,
+                "a handler's metadata is left out: it is nested deeper than 32 levels"
+            );
+            return metrics::report_ignored("metadata");
+        }
         self.remark(|remarks| {
             let before = remarks.metadata.insert(name.to_owned(), value);
             let is_too_much = remarks.metadata.len() > MAX_METADATA
@@ -86,5 +97,32 @@ impl QuotaHandle {
             return metrics::report_ignored("late");
         }
         change(reports.remarks.get_or_insert_default());
+    }
+}
+
+/// Whether lists and objects are nested deeper than this.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let inside = |value| is_deeper(value, levels.saturating_sub(1));
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(inside),
+        Value::Object(fields) => levels == 0 || fields.values().any(inside),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_may_be_nested_as_deep_as_said() {
+        for (levels, deeper) in [(0, false), (1, false), (32, false), (33, true), (500, true)] {
+            let nest = |value, level: usize| match level % 2 {
+                0 => serde_json::json!([value]),
+                _ => serde_json::json!({ "in": value }),
+            };
+            let value = (0..levels).fold(Value::from(1), nest);
+            assert_eq!(is_deeper(&value, MAX_DEPTH), deeper, "{levels}");
+        }
     }
 }

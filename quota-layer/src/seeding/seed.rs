@@ -89,11 +89,13 @@ impl Shared {
             act: Act::AddUsed(seed.key.clone(), missing),
         };
         let done = self.store.administer(&operation).await;
-        let Administered::Counter { before, after } = done.map_err(|error| error.to_string())?
-        else {
-            return Ok(());
+        let (before, after) = match done.map_err(|error| error.to_string())? {
+            Administered::Counter { before, after } => (before.used, after.used),
+            // It may not be in the ledger yet, which takes it once.
+            Administered::Already { before, after } => (before, after),
+            Administered::Generation(_) => return Ok(()),
         };
-        let added = signed(after.used) - signed(before.used);
+        let added = signed(after) - signed(before);
         if self.store.writes_ledger() || added == 0 {
             return Ok(());
         }

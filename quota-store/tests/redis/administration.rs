@@ -38,7 +38,8 @@ async fn administration_changes_what_is_used_and_nothing_else() {
     };
     kit.store.administer(&operation).await.unwrap();
     let again = kit.store.administer(&operation).await.unwrap();
-    assert_eq!(again, Administered::Already);
+    let (before, after) = (amount(1), amount(2));
+    assert_eq!(again, Administered::Already { before, after });
     assert_eq!(kit.read(&alice, &[of_user()]).await, [(2, 0)]);
 }
 

@@ -257,6 +257,50 @@ async fn orphans_that_are_charged_are_in_the_ledger_too() {
 }
 
 #[tokio::test]
+async fn an_orphan_with_an_unreadable_counter_ends_in_the_others_and_in_the_ledger() {
+    let recording = Recording::start().await;
+    let kit = &recording.kit;
+    let bob = member("acme", "bob");
+    let holds = [hold(of_user(), 9, 4), hold(of_tenant(), 9, 4)];
+    let mut orphan = request(&bob, &holds);
+    orphan.ttl = Duration::from_millis(200);
+    orphan.orphans = Orphans::Charge;
+    kit.allowed(&Arc::new(orphan)).await;
+    let hashes: Vec<String> = kit.server.run("KEYS quota:*:t:acme").await;
+    let fields: Vec<String> = kit.server.run(&format!("HKEYS {}", hashes[0])).await;
+    let spoil = format!("HSET {} {} spoilt", hashes[0], fields[0]);
+    kit.server.run::<u64>(&spoil).await;
+    until(async || kit.read(&bob, &[of_user()]).await == [(4, 0)]).await;
+    recording.drained().await;
+    let counters = [of_user(), of_tenant()];
+    let sums = recording.ledger.used(&bob, &counters).await.unwrap();
+    assert_eq!(sums, [amount(4), amount(4)]);
+}
+
+#[tokio::test]
+async fn an_orphan_that_can_not_end_is_not_in_the_ledger_either() {
+    let recording = Recording::start().await;
+    let kit = &recording.kit;
+    let bob = member("acme", "bob");
+    let holds = [hold(of_user(), 9, 4), hold(of_tenant(), 9, 4)];
+    let mut orphan = request(&bob, &holds);
+    orphan.ttl = Duration::from_millis(200);
+    orphan.orphans = Orphans::Charge;
+    kit.allowed(&Arc::new(orphan)).await;
+    let hashes: Vec<String> = kit.server.run("KEYS quota:*:t:acme").await;
+    kit.server.run::<u64>(&format!("DEL {}", hashes[0])).await;
+    kit.server
+        .run::<String>(&format!("SET {} spoilt", hashes[0]))
+        .await;
+    let live = async || kit.server.run::<Vec<String>>("KEYS quota:*:x").await;
+    until(async || live().await.is_empty()).await;
+    recording.drained().await;
+    assert_eq!(kit.read(&bob, &[of_user()]).await, [(0, 4)]);
+    assert_eq!(recording.log().await, []);
+    assert_eq!(recording.used(&bob).await, 0);
+}
+
+#[tokio::test]
 async fn acts_of_administration_are_posted_as_the_difference_they_made() {
     let recording = Recording::start().await;
     let kit = &recording.kit;
@@ -277,7 +321,8 @@ async fn acts_of_administration_are_posted_as_the_difference_they_made() {
     };
     kit.store.administer(&operation).await.unwrap();
     let again = kit.store.administer(&operation).await.unwrap();
-    assert_eq!(again, Administered::Already);
+    let (before, after) = (amount(0), amount(2));
+    assert_eq!(again, Administered::Already { before, after });
     recording.drained().await;
     let sums = recording
         .ledger

@@ -1,7 +1,7 @@
 //! Plans that the database keeps.
 
 use quota_layer::administration::{AdminError, ChangeRule, PutPlan, Whom};
-use quota_store::Subject;
+use quota_store::{Generation, Subject};
 use quota_tests::{layers::Store, requests::header, tokens::Claims};
 use serde_json::{Value, json};
 
@@ -250,6 +250,21 @@ async fn a_plan_whose_quota_is_gone_is_left_out_and_its_users_have_the_default()
     assert_eq!(after.names(), ["free", "pro", "open", "old"]);
 }
 
+async fn plans_of_a_database_that_was_put_back_go_on(store: Store) {
+    let office = Office::new(store).await;
+    let gold = json!({ "limits": { "messages": "9/day" } });
+    office.put("gold", gold, PutPlan::Create).await.unwrap();
+    assert_eq!(office.status("/chat", "alice").await, 200);
+    // Changes that the database has no more.
+    let later = Generation(1 << 40);
+    office.store.advance_plans(later).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(office.status("/chat", "alice").await, 200);
+    }
+    office.assign("alice", "gold", ChangeRule::Carry).await;
+    assert_eq!(office.told("alice").await.0, "gold");
+}
+
 #[tokio::test]
 async fn many_users_can_be_given_a_plan_at_once() {
     let office = Office::new(Store::Memory).await;
@@ -301,6 +316,7 @@ impl Office {
 }
 
 on_both_stores! {
+    plans_of_a_database_that_was_put_back_go_on,
     an_edited_plan_and_another_default_plan_refill_nobody,
     a_plan_is_made_changed_and_removed_with_the_next_request,
     the_default_plan_can_be_another,

@@ -42,6 +42,8 @@ async fn tagged(quota: QuotaHandle) -> &'static str {
     quota.tag("task", "x".repeat(65));
     quota.metadata("finish", "stop");
     quota.metadata("large", "x".repeat(5_000));
+    let nest = |value, _| json!([value]);
+    quota.metadata("deep", (0..200).fold(json!(1), nest));
     "done"
 }
 

@@ -1,9 +1,15 @@
 //! The ledger is down: requests go on up to the backlog, and what was charged is there afterwards.
 
+use std::sync::Arc;
+
 use axum::{Router, routing};
-use quota_store::{Scope, ledger::Outcome};
+use quota_store::{
+    DynCounterStore, Scope,
+    ledger::{Outcome, SqliteLedger, SqliteOptions},
+};
 use quota_tests::{
     PostgresServer,
+    doubles::{Commits, WatchedStore},
     layers::{Layered, requester},
     requests::{get, header, send, status},
 };
@@ -123,4 +129,32 @@ async fn a_full_backlog_may_be_ignored() {
     outage.end().await;
     outage.recorded.records(None, 11).await;
     assert_eq!(outage.used().await, (21, 11));
+}
+
+#[tokio::test]
+async fn a_commit_that_the_store_never_takes_is_in_the_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new(folder.path().join("quota.db"));
+    let ledger = Arc::new(SqliteLedger::open(options).await.unwrap());
+    let watched = WatchedStore::new(memory());
+    let watch = watched.watch();
+    let store: Arc<dyn DynCounterStore> = Arc::new(watched);
+    let (quota, kept) = over(&store, ledger, &config("")).await;
+    let recorded = Recorded {
+        layered: Layered { quota, store },
+        ledger: kept,
+        folder,
+    };
+    let app = Router::new()
+        .route("/", routing::get(|| async {}))
+        .layer(recorded.layered.quota.clone());
+    watch.set_commits(Commits::Unreadable);
+    status(&app, get("/", "alice")).await;
+    let record = recorded.record().await;
+    assert_eq!(record.outcome, Outcome::Late);
+    assert_eq!(record.charges[0].charged, 1);
+    assert!(watch.calls("commit") >= 3);
+    let key = recorded.layered.key(Scope::User, "calls", "month");
+    let used = recorded.ledger.used(&requester("alice", None), &[key]);
+    assert_eq!(used.await.unwrap()[0].get(), 1);
 }

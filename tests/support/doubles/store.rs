@@ -9,7 +9,7 @@ use std::{
 use quota_store::{
     Administered, Commit, Correction, CounterKey, CounterStore, CounterValue, Decision,
     DynCounterStore, Generation, Operation, Renewed, Requester, Reservation, Reserve, Sends,
-    Settled, StoreError, UnixMillis, ledger::Backlog,
+    Settled, StoreError, StoreErrorKind, UnixMillis, ledger::Backlog,
 };
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ pub enum Commits {
     Lost,
     /// The store does not know any more whether they ran, and frees what they held.
     TooOld,
+    /// They do not run, and never will: their counters are unreadable.
+    Unreadable,
 }
 
 /// Any store, watched; clones of the [`Watch`] see every call.
@@ -127,6 +129,9 @@ impl CounterStore for WatchedStore {
         if commits == Commits::TooOld {
             self.inner.release(&commit.reservation).await?;
             return Ok(Settled::TooOld);
+        }
+        if commits == Commits::Unreadable {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "unreadable"));
         }
         let settled = self.inner.commit(commit).await;
         if commits == Commits::Lost {

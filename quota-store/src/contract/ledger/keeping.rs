@@ -101,6 +101,11 @@ pub async fn pruning_changes_no_balance(under: impl LedgerUnderTest) {
 }
 
 /// What the sums by day say that a user was charged.
+fn subject_of(requester: &Requester) -> Subject {
+    let Requester { tenant, user } = requester.clone();
+    Subject::User { tenant, user }
+}
+
 async fn charged_ever(ledger: &Arc<dyn Ledger>, requester: Requester) -> i64 {
     let query = UsageQuery {
         requester,
@@ -176,7 +181,7 @@ pub async fn forgetting_keeps_sums(under: impl LedgerUnderTest) {
             .await;
         }
     }
-    let pseudonym = user("forgotten-1");
+    let pseudonym = user("forgotten-0123456789abcdef0123456789abcdef");
     forget_all(&ledger, &ama(), &pseudonym).await;
     let forgotten = Requester {
         user: pseudonym.clone(),
@@ -184,6 +189,11 @@ pub async fn forgetting_keeps_sums(under: impl LedgerUnderTest) {
     };
     assert_eq!(used(&ledger, &ama()).await, 0);
     assert_eq!(used(&ledger, &forgotten).await, 5);
+    // No store counts it any more.
+    let balances = ledger.balances(0x82, UnixMillis::new(START), None, 100);
+    for balance in balances.await.expect("a page") {
+        assert_ne!(balance.subject, subject_of(&forgotten));
+    }
     let mut query = LogQuery::of(ama().tenant, 100);
     query.user = Some(ama().user);
     assert_eq!(ledger.log(&query).await.expect("the log").rows, []);

@@ -33,8 +33,8 @@ impl Shard {
     ) -> Result<Administered, StoreError> {
         self.reap_all(step.common, step.now);
         let about = About::Administration(operation.id.into());
-        if self.markers.contains(about, step.now) {
-            return Ok(Administered::Already);
+        if let Some((before, after)) = self.markers.act_of(operation.id, step.now) {
+            return Ok(Administered::Already { before, after });
         }
         self.ensure_record(step)?;
         let done = match &operation.act {
@@ -49,6 +49,10 @@ impl Shard {
         if done.is_ok() {
             let until = step.now.saturating_add(ACTS_REMEMBERED);
             self.mark(step.common, about, Ended::Settled, until);
+            if let Ok(Administered::Counter { before, after }) = done {
+                self.markers
+                    .keep_act(operation.id, (before.used, after.used));
+            }
         } else {
             self.record_room.give(1, &step.common.records);
         }

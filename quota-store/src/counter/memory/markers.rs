@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::{OperationId, ReservationId, UnixMillis};
+use crate::{Amount, OperationId, ReservationId, UnixMillis};
 
 /// How a reservation ended, where that must be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,10 @@ struct Marker {
 /// The markers of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Markers {
-    markers: HashMap<About, Marker, RandomState>,
+    by_id: HashMap<About, Marker, RandomState>,
+    /// What acts of administration made of counters: used before and after. Kept as long as their
+    /// markers are.
+    acts: HashMap<OperationKey, (Amount, Amount), RandomState>,
     // May be too early for a marker that was set again; `prune` then looks again later.
     order: BinaryHeap<Reverse<(UnixMillis, About)>>,
 }
@@ -57,6 +60,18 @@ impl Markers {
     /// How a reservation ended, if that is remembered.
     pub(super) fn end_of(&self, id: ReservationId, now: UnixMillis) -> Option<Ended> {
         self.get(About::End(id), now)
+    }
+
+    /// What an act made of a counter, if that is remembered.
+    pub(super) fn act_of(&self, id: OperationId, now: UnixMillis) -> Option<(Amount, Amount)> {
+        let key = OperationKey::from(id);
+        let is_known = self.contains(About::Administration(key), now);
+        self.acts.get(&key).copied().filter(|_| is_known)
+    }
+
+    /// Keeps what an act that was marked made of a counter.
+    pub(super) fn keep_act(&mut self, id: OperationId, change: (Amount, Amount)) {
+        self.acts.insert(id.into(), change);
     }
 
     /// Whether there is a marker.
@@ -71,21 +86,21 @@ impl Markers {
 
     #[inline]
     fn get(&self, about: About, now: UnixMillis) -> Option<Ended> {
-        let marker = self.markers.get(&about)?;
+        let marker = self.by_id.get(&about)?;
         (marker.until > now).then_some(marker.ended)
     }
 
     /// Sets a marker, or sets it again; true where it is a new one.
     pub(super) fn set(&mut self, about: About, ended: Ended, until: UnixMillis) -> bool {
         let marker = Marker { ended, until };
-        if let Some(known) = self.markers.get_mut(&about) {
+        if let Some(known) = self.by_id.get_mut(&about) {
             *known = Marker {
                 ended,
                 until: until.max(known.until),
             };
             return false;
         }
-        self.markers.insert(about, marker);
+        self.by_id.insert(about, marker);
         self.order.push(Reverse((until, about)));
         true
     }
@@ -100,10 +115,13 @@ impl Markers {
             let Some(Reverse((_, about))) = self.order.pop() else {
                 break;
             };
-            match self.markers.get(&about).map(|marker| marker.until) {
+            match self.by_id.get(&about).map(|marker| marker.until) {
                 Some(until) if until > now => self.order.push(Reverse((until, about))),
                 Some(_) => {
-                    self.markers.remove(&about);
+                    self.by_id.remove(&about);
+                    if let About::Administration(act) = about {
+                        self.acts.remove(&act);
+                    }
                     dropped += 1;
                 }
                 None => {}
@@ -122,8 +140,8 @@ impl Markers {
 
     /// Gives memory back after a flood.
     pub(super) fn shrink(&mut self) {
-        if self.markers.capacity() > 1024 && self.markers.capacity() / 8 > self.markers.len() {
-            self.markers.shrink_to(self.markers.len() * 2);
+        if self.by_id.capacity() > 1024 && self.by_id.capacity() / 8 > self.by_id.len() {
+            self.by_id.shrink_to(self.by_id.len() * 2);
             self.order.shrink_to(self.order.len() * 2);
         }
     }
@@ -131,6 +149,6 @@ impl Markers {
     /// How many there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.markers.len()
+        self.by_id.len()
     }
 }

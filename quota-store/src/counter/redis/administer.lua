@@ -4,8 +4,8 @@
 -- ARGV: memory of the store in ms, candidate epoch, act (`s` set used, `a` add to used,
 --   `m` make it as much at least, `g` advance the generation), field (empty for `g`), amount,
 --   difference or generation; and with a ledger the expected epoch and the event.
--- Result: 1: used before, used after, reserved; 2: the generation as text; 3 already; 254 not
---   serving: the epoch as text.
+-- Result: 1: used before, used after, reserved; 2: the generation as text; 3 already: used
+--   before, used after; 254 not serving: the epoch as text.
 -- Atomicity: one step; it reads and validates everything before it writes.
 
 local DAY_MS = 86400000
@@ -19,10 +19,14 @@ local function administer()
       return unserved
     end
   end
-  if call('EXISTS', marker) == 1 then
-    return packed(3, {}, 0)
+  -- A generation never goes back, so it may be advanced twice.
+  local known = act ~= 'g' and call('GET', marker)
+  if known then
+    local before, after = match(known, '^(%d+) (%d+)$')
+    return packed(3, { before + 0, after + 0 }, 2)
   end
   local reply
+  local done = ''
   if act == 'g' then
     local stored = call('HGET', key, 'g')
     local generation = operand
@@ -56,8 +60,9 @@ local function administer()
       rare().write_new(key, { field, render(after, reserved) }, 2, until_ms)
     end
     reply = packed(1, { before, after, reserved }, 3)
+    done = format('%d %d', before, after)
   end
-  call('SET', marker, '', 'PX', DAY_MS)
+  call('SET', marker, done, 'PX', DAY_MS)
   return reply
 end
 

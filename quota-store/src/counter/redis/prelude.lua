@@ -130,19 +130,26 @@ local function make_rare()
     end
   end
 
-  -- Gives back, or charges, what one expired reservation held on one subject.
-  local function reap_subject(key, writes, fields, amounts, charge)
+  -- Adds what gives back, or charges, what one expired reservation held on one subject. It only
+  -- reads. A counter that can't be read is left as it is, or what the others hold would stay held.
+  local function plan_reap(key, writes, fields, amounts, charge)
     if #fields > 0 then
       local values = call('HMGET', key, unpack(fields))
       for i = 1, #fields do
-        local used, reserved = parse(values[i])
-        if charge then
-          used = plus(used, amounts[i])
+        local ok, used, reserved = pcall(parse, values[i])
+        if ok then
+          if charge then
+            used = plus(used, amounts[i])
+          end
+          writes[#writes + 1] = fields[i]
+          writes[#writes + 1] = render(used, max(reserved - amounts[i], 0))
         end
-        writes[#writes + 1] = fields[i]
-        writes[#writes + 1] = render(used, max(reserved - amounts[i], 0))
       end
     end
+    return writes
+  end
+
+  local function write_reap(key, writes, fields)
     if #writes > 0 then
       if call('EXISTS', key) == 0 then
         rare.write_new(key, writes, #writes, rare.keep_until(fields, 1, #fields, now))
@@ -168,17 +175,15 @@ local function make_rare()
     local user_key = base .. 'u:' .. tenant .. ':' .. user
     local in_flight = tonumber(call('HGET', user_key, 'n') or 0)
     local charge = orphans == 'c'
+    local tenant_key = base .. 't:' .. tenant
+    local writes = in_flight > 0 and { 'n', in_flight - 1 } or {}
+    plan_reap(user_key, writes, user_fields, user_amounts, charge)
+    local tenant_writes = plan_reap(tenant_key, {}, tenant_fields, tenant_amounts, charge)
     if HAS_LEDGER then
       append_event(index, charge and 'o' or 'r', member)
     end
-    local writes = {}
-    if in_flight > 0 then
-      writes = { 'n', in_flight - 1 }
-    end
-    reap_subject(user_key, writes, user_fields, user_amounts, charge)
-    if #tenant_fields > 0 then
-      reap_subject(base .. 't:' .. tenant, {}, tenant_fields, tenant_amounts, charge)
-    end
+    write_reap(user_key, writes, user_fields)
+    write_reap(tenant_key, tenant_writes, tenant_fields)
     call('SET', rare.marker_of(index, member), charge and 'l' or 'e', 'PX', memory)
   end
 
@@ -188,8 +193,9 @@ local function make_rare()
     for i = 1, #dead do
       local ok = pcall(reap_one, index, dead[i])
       if not ok then
-        local record = sub(dead[i], 17)
-        redis.log(redis.LOG_WARNING, 'quota: an expired reservation is unreadable: ' .. record)
+        -- Without the record, which says whose it is.
+        local marker = rare.marker_of(index, dead[i])
+        redis.log(redis.LOG_WARNING, 'quota: an expired reservation is unreadable: ' .. marker)
       end
       call('ZREM', index, dead[i])
     end

@@ -233,7 +233,10 @@ pub(super) fn administered(answer: &Answer) -> Result<Administered, Failure> {
             })
         }
         2 => Ok(Administered::Generation(generation(fields.text()?)?)),
-        3 => Ok(Administered::Already),
+        3 => Ok(Administered::Already {
+            before: fields.amount()?,
+            after: fields.amount()?,
+        }),
         _ => Err(Failure::unreadable("what was done")),
     }
 }

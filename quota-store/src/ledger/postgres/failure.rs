@@ -36,7 +36,8 @@ fn kind(error: &Error) -> LedgerErrorKind {
     }
     // The class, by the standard.
     match &state.code()[..2] {
-        "22" | "23" => LedgerErrorKind::Invalid,
+        // 54: beyond a limit of the server, as a row too large for an index.
+        "22" | "23" | "54" => LedgerErrorKind::Invalid,
         "42" | "XX" => LedgerErrorKind::Corrupt,
         _ => LedgerErrorKind::Unknown,
     }

@@ -105,7 +105,11 @@ impl Operation for IsPosted {
 pub(super) const BALANCE: &str =
     "SELECT tenant, user_id, quota, window_kind, span_start, span_end, used FROM counters";
 
-/// Counters of one partition whose windows have not ended.
+/// The pseudonyms of those who were forgotten: `forgotten-` and 32 digits of a UUID.
+const PSEUDONYM: &str = "forgotten-________________________________";
+
+/// Counters of one partition whose windows have not ended; not those of people who were forgotten,
+/// whom no store counts any more.
 pub(super) struct Balances {
     pub(super) partition: u8,
     pub(super) now: UnixMillis,
@@ -119,7 +123,10 @@ impl Operation for Balances {
     async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<Balance>, LedgerError> {
         let after = self.after.as_ref().map(counter_of).transpose()?;
         let mut statement = Statement::new(
-            format!("{BALANCE} WHERE partition_number = ?1 AND span_end > ?2"),
+            format!(
+                "{BALANCE} WHERE partition_number = ?1 AND span_end > ?2 \
+                 AND user_id NOT LIKE '{PSEUDONYM}'"
+            ),
             vec![
                 Bind::Integer(self.partition.into()),
                 encode::millis(self.now)?,

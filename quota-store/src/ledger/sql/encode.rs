@@ -176,7 +176,7 @@ pub(super) fn attempt(row: &dyn Fields) -> Result<Attempt, LedgerError> {
         cause: text::read_optional(row, 10)?,
         latency: latency.map_err(unreadable)?.map(Duration::from_micros),
         tags: text::from_json(&row.text(12)?)?,
-        metadata: text::from_json(&row.text(13)?)?,
+        metadata: text::remarks(&row.text(13)?),
         request_id: text::read_optional(row, 14)?,
         client_ip: client_ip.map(|address| parse(&address)).transpose()?,
         user_agent: text::read_optional(row, 16)?,

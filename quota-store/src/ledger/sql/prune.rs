@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Bind, LedgerError, Operation, Row, Session, Statement,
+    Bind, Fields, LedgerError, Operation, Row, Session, Statement,
     append::changes,
     encode::{self, ATTEMPT, CounterRow, POSTING},
     roll_up::is_roll_up,
     schema,
     summaries::{DAY, HOUR, start_of},
 };
-use crate::{UnixMillis, ledger::Pruned};
+use crate::{
+    UnixMillis,
+    ledger::{Attempt, Pruned},
+};
 
 /// One step of pruning, a transaction of its own.
 ///
@@ -58,6 +61,30 @@ const SUMS: [(&super::Table, &str, i64); 6] = [
     (&schema::SIZES, "day", DAY),
 ];
 
+/// The record of an attempt, by its key.
+struct Stored {
+    id: uuid::Uuid,
+    outcome: String,
+    /// `None` where it is unreadable. It goes all the same, or nothing behind it ever would; what
+    /// it was found by stays, and leads nowhere.
+    attempt: Option<Attempt>,
+}
+
+fn stored(row: &dyn Fields) -> Result<Stored, LedgerError> {
+    let attempt = encode::attempt(row).inspect_err(|error| {
+        tracing::error!(
+            target: "quota::ledger",
+            error = %error,
+            "a record that is pruned is unreadable"
+        );
+    });
+    Ok(Stored {
+        id: row.id(0)?,
+        outcome: row.text(1)?,
+        attempt: attempt.ok(),
+    })
+}
+
 impl Prune {
     fn left(&self, rows: u64) -> i64 {
         i64::from(self.limit).saturating_sub_unsigned(rows)
@@ -69,21 +96,27 @@ impl Prune {
             format!("SELECT {ATTEMPT} FROM attempts a WHERE a.at < ?1 ORDER BY a.at LIMIT ?2"),
             vec![encode::millis(self.before)?, Bind::Integer(limit)],
         );
-        let attempts = session.rows(&statement, encode::attempt).await?;
+        let stored = session.rows(&statement, stored).await?;
         let (mut rows, mut labels, mut rolled_up) = (0, Vec::new(), Vec::new());
-        let mut keys: Vec<Row<'_>> = Vec::with_capacity(attempts.len());
-        for attempt in &attempts {
+        let mut keys: Vec<Row<'_>> = Vec::with_capacity(stored.len());
+        for Stored {
+            id,
+            outcome,
+            attempt,
+        } in &stored
+        {
             if rows >= limit.unsigned_abs() {
                 break;
             }
             rows += 1;
-            let id = Bind::Id(attempt.id.as_uuid());
-            if is_roll_up(attempt) {
-                rows += u64::from(attempt.count.get()) - 1;
-                rolled_up.push(vec![id.clone()]);
+            if let Some(attempt) = attempt {
+                if is_roll_up(attempt) {
+                    rows += u64::from(attempt.count.get()) - 1;
+                    rolled_up.push(vec![Bind::Id(*id)]);
+                }
+                labels.extend(encode::label_rows(attempt)?);
             }
-            labels.extend(encode::label_rows(attempt)?);
-            keys.push(vec![id, encode::outcome_bind(attempt.outcome)]);
+            keys.push(vec![Bind::Id(*id), Bind::Text(outcome.as_str().into())]);
         }
         session.delete(&schema::ATTEMPTS, &keys).await?;
         session.delete(&schema::LABELS, &labels).await?;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bind, Fields, LedgerError, unreadable};
 
@@ -83,6 +83,19 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T,
     serde_json::from_value(value).map_err(unreadable)
 }
 
+/// Reads what an application attached, or nothing of what can't be read: JSON may be written deeper
+/// than it may be read, and what was charged must stay readable.
+pub(super) fn remarks(text: &str) -> Map<String, Value> {
+    from_json(text).unwrap_or_else(|error| {
+        tracing::error!(
+            target: "quota::ledger",
+            error = %error,
+            "the metadata of an attempt is unreadable; it is left out"
+        );
+        Map::new()
+    })
+}
+
 fn each_text(value: &mut Value, change: &dyn Fn(String) -> String) {
     match value {
         Value::String(text) => *text = change(std::mem::take(text)),
@@ -127,6 +140,16 @@ mod tests {
             assert!(!written.contains('\0'));
             assert_eq!(from_sql(written), text);
         }
+    }
+
+    #[test]
+    fn metadata_that_is_too_deep_to_be_read_is_left_out() {
+        let deep = (0..200).fold(Value::Null, |value, _| serde_json::json!([value]));
+        let Bind::Json(text) = json(&serde_json::json!({ "a": deep })).unwrap() else {
+            panic!("JSON is bound as JSON");
+        };
+        assert_eq!(remarks(&text), Map::new());
+        assert_eq!(remarks(r#"{"a":[1]}"#).len(), 1);
     }
 
     #[test]

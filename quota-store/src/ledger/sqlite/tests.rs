@@ -16,6 +16,8 @@ use crate::{
     },
 };
 
+mod unreadable;
+
 fn options(folder: &TempDir) -> SqliteOptions {
     SqliteOptions::new(folder.path().join("quota.db"))
 }
