@@ -3,6 +3,7 @@
 mod adjusting;
 mod assigning;
 mod counting;
+mod identifying;
 mod listing;
 mod outages;
 mod plans;
