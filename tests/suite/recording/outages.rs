@@ -155,6 +155,7 @@ async fn a_commit_that_the_store_never_takes_is_in_the_ledger() {
     assert_eq!(record.charges[0].charged, 1);
     assert!(watch.calls("commit") >= 3);
     let key = recorded.layered.key(Scope::User, "calls", "month");
-    let used = recorded.ledger.used(&requester("alice", None), &[key]);
-    assert_eq!(used.await.unwrap()[0].get(), 1);
+    let (alice, keys) = (requester("alice", None), [key]);
+    let used = recorded.ledger.used(&alice, &keys).await.unwrap();
+    assert_eq!(used[0].get(), 1);
 }
