@@ -10,7 +10,7 @@ use quota_store::{
     directory::{PlansChange, PlansEdit, Replaced, StoredPlan, StoredPlans},
     ledger::{Audit, Target},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::{
     defaults::{restore_default, set_default},
