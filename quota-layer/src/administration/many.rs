@@ -148,7 +148,8 @@ impl Administration {
                 one.plan = new.clone();
             }
             if after == before {
-                return Ok(());
+                // Done before, and maybe nobody was told.
+                return self.advance(change, before.generation).await;
             }
             let claim = self.claim_of(subject).await?;
             let runtime = self.shared.runtime.load_full();
@@ -180,16 +181,25 @@ impl Administration {
         let position = Position::by_entries(&runtime, subject, (&entries, &claim), now);
         check(change, &position)?;
         let has_it = position.holding.terms(position.scope).plan() == Some(&change.plan);
+        if dry_run {
+            return Ok(u64::from(!has_it));
+        }
+        let doing = Doing {
+            id: derived(doing.id, &subject_label(subject)),
+            ..doing.clone()
+        };
         if has_it {
+            // Maybe this was done before, and nobody could be told.
+            let generation = entry_of(&entries, scope_of(subject)).generation;
+            let change = Change {
+                subject,
+                action: "plan",
+                doing: &doing,
+            };
+            self.advance(change, generation).await?;
             return Ok(0);
         }
-        if !dry_run {
-            let doing = Doing {
-                id: derived(doing.id, &subject_label(subject)),
-                ..doing.clone()
-            };
-            self.switch(subject, change, &doing).await?;
-        }
+        self.switch(subject, change, &doing).await?;
         Ok(1)
     }
 

@@ -29,6 +29,10 @@ const MAX_KNOWN: usize = 100_000;
 /// How long one look-up may take.
 pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long something is relied on before it is looked up again, in case it was changed and the
+/// counter store could not be told.
+const KNOWN_FOR: Duration = Duration::from_mins(1);
+
 /// How long after a failed look-up the next one is tried.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,6 +53,8 @@ struct Known {
     /// From when on something else holds, by itself.
     until: Option<UnixMillis>,
     trust: Trust,
+    /// When it is looked up again.
+    again: UnixMillis,
 }
 
 /// Whether it may be relied on.
@@ -56,8 +62,8 @@ struct Known {
 enum Trust {
     /// It was loaded, and the store says when it is out of date.
     Loaded,
-    /// It could not be loaded: this is the last that was known, until it is tried again.
-    LastKnown { again: UnixMillis },
+    /// It could not be loaded: this is the last that was known.
+    LastKnown,
 }
 
 impl fmt::Debug for CachedDirectory {
@@ -87,15 +93,13 @@ impl CachedDirectory {
             return Some(Looked::nothing());
         }
         let known = self.known.get(requester)?;
-        if let Trust::LastKnown { again } = known.trust
-            && again <= now
-        {
+        if known.again <= now {
             return None;
         }
         if known.until.is_none_or(|until| now < until) {
             return Some(known.looked(requester, KnownGeneration::Cached));
         }
-        let known = Known::at(Arc::clone(&known.entries), now, known.trust);
+        let known = Known::at(Arc::clone(&known.entries), now, (known.trust, known.again));
         let looked = known.looked(requester, KnownGeneration::Cached);
         self.known.insert(requester.clone(), Arc::new(known));
         Some(looked)
@@ -109,14 +113,15 @@ impl CachedDirectory {
         let known = match self.entries(requester).await {
             Ok(entries) => {
                 self.answered();
-                Known::at(Arc::new(entries), now, Trust::Loaded)
+                let again = now.saturating_add(KNOWN_FOR);
+                Known::at(Arc::new(entries), now, (Trust::Loaded, again))
             }
             Err(why) => {
                 self.failed(&why);
                 let known = self.known.get(requester);
                 let entries = known.map(|known| Arc::clone(&known.entries));
                 let again = now.saturating_add(PAUSE);
-                Known::at(entries.unwrap_or_default(), now, Trust::LastKnown { again })
+                Known::at(entries.unwrap_or_default(), now, (Trust::LastKnown, again))
             }
         };
         let looked = known.looked(requester, KnownGeneration::Fresh);
@@ -161,7 +166,7 @@ pub(crate) fn answer_of<T>(
 }
 
 impl Known {
-    fn at(entries: Arc<Entries>, now: UnixMillis, trust: Trust) -> Self {
+    fn at(entries: Arc<Entries>, now: UnixMillis, (trust, again): (Trust, UnixMillis)) -> Self {
         let user = entries.user.changes_after(now);
         let tenant = entries
             .tenant
@@ -172,6 +177,7 @@ impl Known {
             until: user.into_iter().chain(tenant).min(),
             entries,
             trust,
+            again,
         }
     }
 
