@@ -99,7 +99,13 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn functions() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
-    for folder in ["tests/suite", "quota-store", "quota-layer/src"] {
+    for folder in [
+        "tests/suite",
+        "quota-store",
+        "quota-layer/src",
+        "quota-api/tests",
+        "example-app/tests",
+    ] {
         rust_files(&root.join(folder), &mut files);
     }
     let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
