@@ -8,7 +8,7 @@ const CLIENTS: u64 = 12;
 
 /// Of two processes now one is killed and now the other, while clients ask both.
 async fn nothing_is_lost_or_doubled(site: Site) {
-    let kills = usize::try_from(setting(KILLS, 8)).unwrap();
+    let kills = usize::try_from(setting(KILLS, 4)).unwrap();
     let (first, second) = tokio::join!(site.node(), site.node());
     let load = Load::start(vec![first, second], CLIENTS);
     for kill in 0..kills {
