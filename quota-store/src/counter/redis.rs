@@ -61,7 +61,7 @@ const PLANS_AT_ONCE: usize = 64;
 ///
 /// Every operation is one call of a script, which Redis runs as one step by its own clock.
 /// Operations that wait at the same time go out in one call. The connection comes back by itself;
-/// until then operations fail at once with [`StoreErrorKind::Unreachable`].
+/// until then operations fail at once with [`StoreErrorKind::Unreachable`](crate::StoreErrorKind::Unreachable).
 ///
 /// An ACL user needs the keys that start with the prefix, and these rights: `+evalsha +eval +info
 /// +time +@string +@hash +@sortedset +exists +pttl +pexpireat +persist`, and with a ledger `+@stream
